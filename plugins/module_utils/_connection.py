@@ -1,0 +1,153 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How to reach the service: the connection options, the same everywhere, checked before anything is sent."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
+
+try:
+    import tomllib as toml
+except ImportError:  # Python 3.10
+    try:
+        import tomli as toml  # type: ignore[import-not-found, no-redef, unused-ignore]
+    except ImportError:
+        toml = None  # type: ignore[assignment, unused-ignore]
+
+DEFAULT_API_URL = "https://api.paperspace.com/v1"
+KEY_VARIABLE = "PAPERSPACE_API_KEY"
+URL_VARIABLE = "PAPERSPACE_API_URL"
+
+# What may stand in an HTTP header and cannot break out of it; requests would put the key in its own error text.
+_KEY = re.compile(r"[\x21-\x7e]+")
+
+CONNECTION_SPEC: dict[str, dict[str, Any]] = {
+    "api_key": {"type": "str", "no_log": True},
+    "api_url": {"type": "str"},
+    "validate_certs": {"type": "bool", "default": True},
+    "request_timeout": {"type": "float", "default": 30.0},
+    "retries": {"type": "int", "default": 8},
+    "concurrency": {"type": "int", "default": 16},
+}
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Checked connection options. The key stands in no repr, so that it cannot slip into a message."""
+
+    api_key: str = field(repr=False)
+    api_url: str = DEFAULT_API_URL
+    validate_certs: bool = True
+    request_timeout: float = 30.0
+    retries: int = 8
+    concurrency: int = 16
+
+
+def connection_from(options: Mapping[str, Any], environ: Mapping[str, str], home: Path) -> Connection:
+    """The connection that options, environment and C(~/.paperspace) ask for.
+
+    Raises InputError for a missing or malformed key, a URL that is neither https nor loopback, and
+    numbers out of range. Nothing is sent.
+    """
+    request_timeout = float(_option(options, "request_timeout"))
+    retries = int(_option(options, "retries"))
+    concurrency = int(_option(options, "concurrency"))
+    if not 0 < request_timeout < float("inf"):
+        raise InputError(f"request_timeout must be more than 0 seconds, not {request_timeout:g}.")
+    if retries < 0:
+        raise InputError(f"retries must be 0 or more, not {retries}.")
+    if concurrency < 1:
+        raise InputError(f"concurrency must be 1 or more, not {concurrency}.")
+    return Connection(
+        api_key=_checked_key(find_api_key(options, environ, home)),
+        api_url=checked_url(options.get("api_url") or environ.get(URL_VARIABLE) or DEFAULT_API_URL),
+        validate_certs=bool(_option(options, "validate_certs")),
+        request_timeout=request_timeout,
+        retries=retries,
+        concurrency=concurrency,
+    )
+
+
+def find_api_key(options: Mapping[str, Any], environ: Mapping[str, str], home: Path) -> str:
+    """The option, else C(PAPERSPACE_API_KEY), else the current team's key of the pspace CLI. Raises InputError."""
+    key = options.get("api_key") or environ.get(KEY_VARIABLE) or _pspace_key(home / ".paperspace")
+    if not key:
+        raise InputError(
+            f"No API key: set the option api_key or the environment variable {KEY_VARIABLE}, or log in with 'pspace login'."
+        )
+    return str(key)
+
+
+def checked_url(url: str) -> str:
+    """The URL without a slash at its end. Raises InputError unless it is https, or http on a loopback address."""
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise InputError("api_url must not contain a user name or password.")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise InputError(f"api_url must look like {DEFAULT_API_URL}, not {url!r}.")
+    try:
+        parts.port  # noqa: B018 - reading the port is what checks it
+    except ValueError as error:
+        raise InputError(f"api_url {url!r} has no usable port: {error}.") from None
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise InputError(f"api_url {url!r} would send the API key in clear text; http:// is only for loopback addresses.")
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _checked_key(key: str) -> str:
+    key = key.strip()
+    if not _KEY.fullmatch(key):
+        raise InputError("The API key has characters that no key has (white space, control or non-ASCII characters).")
+    return key
+
+
+def _option(options: Mapping[str, Any], name: str) -> Any:
+    value = options.get(name)
+    return CONNECTION_SPEC[name]["default"] if value is None else value
+
+
+def _pspace_key(folder: Path) -> str | None:
+    """The key that C(pspace login) stored for the current team, or for the only one."""
+    credentials = folder / "credentials.toml"
+    if not credentials.is_file():
+        return None
+    keys = _read_toml(credentials).get("keys")
+    if not isinstance(keys, dict):
+        return None
+    config = folder / "config.toml"
+    team = _read_toml(config).get("team") if config.is_file() else None
+    if team is None and len(keys) == 1:
+        return str(next(iter(keys.values())))
+    if team not in keys:
+        raise InputError(
+            f"{credentials} has no key for the current team {team!r}; log in with 'pspace login', or set {KEY_VARIABLE}."
+        )
+    return str(keys[team])
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if toml is None:
+        raise InputError(f"Reading {path} needs Python 3.11 or newer, or the package tomli; or set {KEY_VARIABLE}.")
+    try:
+        content: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        # A TOML error can quote the line that it stumbles over, and with it a key.
+        reason = error.strerror if isinstance(error, OSError) else "it is not valid TOML"
+        raise InputError(f"{path} cannot be read: {reason}.") from None
+    return content

@@ -1,0 +1,71 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The errors of this collection: typed, carrying where they come from, ending in a sentence a person can act on."""
+
+from __future__ import annotations
+
+
+class PaperspaceError(Exception):
+    """Anything that went wrong, as a whole sentence in C(str(error)).
+
+    C(method), C(path), C(status) and C(code) say which request met it, where one did;
+    C(machine_id) whose work it was.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        method: str | None = None,
+        path: str | None = None,
+        status: int | None = None,
+        code: str | None = None,
+        machine_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.method = method
+        self.path = path
+        self.status = status
+        self.code = code
+        self.machine_id = machine_id
+
+
+class InputError(PaperspaceError):
+    """The user's input cannot be carried out; nothing was touched."""
+
+
+class NotOpened(PaperspaceError):
+    """The connection never opened, so the request never left: safe to send again."""
+
+
+class AnswerLost(PaperspaceError):
+    """The request may or may not have been carried out: timeout, reset, 5xx, or an answer that cannot be read."""
+
+
+class InvalidAnswer(AnswerLost):
+    """An answer that is not what the contract promises: no JSON, too large, or without a required field."""
+
+
+class Refused(PaperspaceError):
+    """The service answered that it did not do it."""
+
+
+class Unauthorized(Refused):
+    """401 or 403: the key is not known or may not do this."""
+
+
+class NotFound(Refused):
+    """404 with the service's own error body."""
+
+
+class Busy(Refused):
+    """409: the machine is doing something else."""
+
+
+class RateLimited(Refused):
+    """429, still after all retries."""
+
+
+class DeadlinePassed(PaperspaceError):
+    """C(wait_timeout) ran out while something was still going on."""

@@ -1,0 +1,302 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""HTTP to the service: one request, safely repeated where that is safe, with one clear error otherwise.
+
+What is safe (DESIGN.md, Faults): GET and PUT; any request answered 429; a connection that never opened.
+A POST, PATCH or DELETE whose answer was lost raises L(AnswerLost), for the caller to look what it did.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import random as system_random
+from typing import Any
+
+from ansible_collections.community.paperspace.plugins.module_utils._connection import Connection
+from ansible_collections.community.paperspace.plugins.module_utils._errors import (
+    AnswerLost,
+    Busy,
+    InvalidAnswer,
+    NotFound,
+    NotOpened,
+    PaperspaceError,
+    RateLimited,
+    Refused,
+    Unauthorized,
+)
+from ansible_collections.community.paperspace.plugins.module_utils._pace import (
+    LONGEST_RETRY_AFTER,
+    Pace,
+    backoff,
+    retry_after,
+)
+from ansible_collections.community.paperspace.plugins.module_utils._version import VERSION
+
+try:
+    import requests
+    import urllib3
+    from requests.adapters import HTTPAdapter
+
+    HAS_REQUESTS = True
+except ImportError:
+    HAS_REQUESTS = False
+
+USER_AGENT = f"ansible-community.paperspace/{VERSION}"
+LARGEST_BODY = 16 * 1024 * 1024
+_SAFE_METHODS = frozenset({"GET", "PUT"})
+_REFUSALS: dict[int, type[Refused]] = {401: Unauthorized, 403: Unauthorized, 404: NotFound, 409: Busy, 429: RateLimited}
+# The server gave up on the request, or the client was thought gone: either way it may have been carried out.
+_OUTCOME_UNKNOWN = frozenset({408, 499})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def open_session(connection: Connection) -> requests.Session:
+    """One pooled session for the task. Proxies and CA bundles come from the environment, as users of requests expect."""
+    session = requests.Session()
+    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connection.concurrency, max_retries=0)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
+class Transport:
+    """Sends requests. Clock (s), sleep (s), random (0 to 1) and session are injected."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        session: requests.Session | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        random: Callable[[], float] = system_random,
+    ) -> None:
+        self._connection = connection
+        self._session = open_session(connection) if session is None else session
+        self._sleep = sleep
+        self._random = random
+        self._pace = Pace(clock, sleep)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        body: Mapping[str, Any] | None = None,
+        retries: int | None = None,
+    ) -> Any:
+        """The JSON of the answer (an object, or null). C(retries) replaces the connection's own.
+
+        Raises NotOpened, AnswerLost (InvalidAnswer among them) or Refused (and its kinds).
+        """
+        tries = self._connection.retries if retries is None else retries
+        attempt = 0
+        while True:
+            self._pace.wait_for_turn()
+            try:
+                answer = self._exchange(method, path, query, body)
+                error = self._error_in(method, path, answer)
+                if error is None:
+                    return self._content(method, path, answer)
+                asked = retry_after(answer.headers)
+            except (NotOpened, AnswerLost) as met:
+                error, asked = met, None
+            if attempt >= tries or not _may_repeat(method, error) or (asked or 0) > LONGEST_RETRY_AFTER:
+                raise error
+            delay = backoff(attempt, self._random) if asked is None else asked
+            if isinstance(error, RateLimited):
+                self._pace.hold(delay)
+            else:
+                self._sleep(delay)
+            attempt += 1
+
+    def _exchange(
+        self, method: str, path: str, query: Mapping[str, str | int] | None, body: Mapping[str, Any] | None
+    ) -> Answer:
+        """One request and its answer. Raises NotOpened or AnswerLost."""
+        headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            with self._session.request(
+                method,
+                self._connection.api_url + path,
+                params=query,
+                data=None if body is None else json.dumps(body).encode(),
+                headers=headers,
+                # As auth, not as a header: else requests would prefer a .netrc entry over it.
+                auth=self._authorize,
+                timeout=self._connection.request_timeout,
+                verify=True if self._connection.validate_certs else False,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return Answer(response.status_code, response.headers, self._read(method, path, response))
+        except requests.exceptions.RequestException as error:
+            raise self._connection_error(method, path, error) from None
+
+    def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._connection.api_key}"
+        return request
+
+    def _read(self, method: str, path: str, response: requests.Response) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        for chunk in response.iter_content(64 * 1024):
+            size += len(chunk)
+            if size > LARGEST_BODY:
+                raise InvalidAnswer(
+                    f"{method} {path}: the answer is larger than {LARGEST_BODY // 1024 // 1024} MiB.",
+                    method=method,
+                    path=path,
+                    status=response.status_code,
+                )
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _connection_error(self, method: str, path: str, error: requests.exceptions.RequestException) -> PaperspaceError:
+        where = f"{method} {path} at {self._connection.api_url}"
+        if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return Refused(
+                f"{where}: the server's certificate is not trusted; nothing was sent. "
+                "Install the certificate authority, or set validate_certs to false.",
+                method=method,
+                path=path,
+            )
+        if _never_opened(error):
+            return NotOpened(
+                f"{where}: no connection ({self._without_key(_innermost(error))}). Check api_url, the network and the proxy.",
+                method=method,
+                path=path,
+            )
+        if isinstance(error, requests.exceptions.Timeout):
+            return AnswerLost(
+                f"{where}: no answer within {self._connection.request_timeout:g} s (request_timeout).",
+                method=method,
+                path=path,
+            )
+        return AnswerLost(
+            f"{where}: the connection broke before the answer was whole ({self._without_key(_innermost(error))}).",
+            method=method,
+            path=path,
+        )
+
+    def _error_in(self, method: str, path: str, answer: Answer) -> PaperspaceError | None:
+        """What the answer complains of; None for a success whose body can be read."""
+        status = answer.status
+        content = _json(answer.body)
+        if 300 <= status < 400:
+            return Refused(
+                f"{method} {path}: answered {status}, a redirect, and redirects are not followed. Check api_url.",
+                method=method,
+                path=path,
+                status=status,
+            )
+        if content is _UNREADABLE:
+            known: dict[str, Any] = {"method": method, "path": path, "status": status}
+            if status == 429:
+                return RateLimited(f"{method} {path}: answered 429, too many requests.", **known)
+            if answer.body.lstrip().startswith(b"{"):
+                return AnswerLost(f"{method} {path}: answered {status} with JSON that breaks off.", **known)
+            return InvalidAnswer(
+                f"{method} {path}: answered {status} without JSON: {self._first_words(answer.body)}", **known
+            )
+        code, complaint = _complaint(content)
+        if 200 <= status < 300 and complaint is None:
+            return None
+        kind: type[PaperspaceError] = Refused
+        if status >= 500 or status in _OUTCOME_UNKNOWN:
+            kind = AnswerLost
+        elif status in _REFUSALS:
+            kind = _REFUSALS[status]
+        said = self._without_key(complaint or "no message")
+        hint = " Check the API key." if kind is Unauthorized else ""
+        return kind(
+            f"{method} {path}: answered {status}{f' {code}' if code else ''}: {said}{hint}",
+            method=method,
+            path=path,
+            status=status,
+            code=code,
+        )
+
+    def _content(self, method: str, path: str, answer: Answer) -> Any:
+        content = _json(answer.body)
+        if content is not None and not isinstance(content, dict):
+            raise InvalidAnswer(
+                f"{method} {path}: answered {answer.status} with a {type(content).__name__}, not an object: "
+                f"{self._first_words(answer.body)}",
+                method=method,
+                path=path,
+                status=answer.status,
+            )
+        return content
+
+    def _first_words(self, body: bytes) -> str:
+        words = " ".join(body[:2000].decode("utf-8", "replace").split())
+        printable = "".join(character if character.isprintable() else "?" for character in words)
+        return self._without_key(printable)[:120] or "(empty)"
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._connection.api_key, "***")
+
+
+_UNREADABLE = object()
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return _UNREADABLE
+
+
+def _complaint(content: Any) -> tuple[str | None, str | None]:
+    """Code and message of an error body. A body of nothing else is an error even under a 2xx."""
+    if not isinstance(content, dict) or not isinstance(content.get("message"), str) or "id" in content:
+        return None, None
+    if set(content) - {"code", "message", "details", "issues"}:
+        return None, None
+    issues = [issue["message"] for issue in content.get("issues") or [] if isinstance(issue, dict) and "message" in issue]
+    return str(content.get("code") or "") or None, "; ".join([content["message"], *map(str, issues)])
+
+
+def _may_repeat(method: str, error: PaperspaceError) -> bool:
+    if isinstance(error, (NotOpened, RateLimited)):
+        return True
+    if method not in _SAFE_METHODS or not isinstance(error, AnswerLost):
+        return False
+    # A page of HTML under a 2xx or 4xx is the wrong address or a block page, and stays so.
+    return not (isinstance(error, InvalidAnswer) and error.status is not None and error.status < 500)
+
+
+def _never_opened(error: requests.exceptions.RequestException) -> bool:
+    """Whether requests and urllib3 say that no connection was made, so that nothing was sent."""
+    if isinstance(error, (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError)):
+        return True
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(
+        reason, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.ProxyError)
+    )
+
+
+def _innermost(error: BaseException) -> str:
+    """The last cause's own words: requests wraps them in two layers of representation."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        inner = getattr(error, "reason", None) or next((arg for arg in error.args if isinstance(arg, BaseException)), None)
+        error = inner if isinstance(inner, BaseException) else (error.__cause__ or error.__context__ or error)
+    return " ".join(str(error).split())[:200] or type(error).__name__
