@@ -12,13 +12,11 @@ class ModuleDocFragment:
 options: {}
 attributes:
   check_mode:
-    description: Can run in C(check_mode) and return changed status prediction without modifying target.
+    description: With C(--check), says what it would change, and changes nothing.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+    description: With C(--diff), shows what is, or would be, different afterwards.
   idempotent:
-    description:
-      - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
-      - This assumes that the system controlled/queried by the module has not changed in a relevant way.
+    description: The same task run again right afterwards reports no change.
 """
 
     # For modules that only read; used together with the standard fragment.
@@ -28,22 +26,22 @@ attributes:
   check_mode:
     support: full
     details:
-      - This action does not modify state.
+      - This module only reads.
   diff_mode:
     support: N/A
     details:
-      - This action does not modify state.
+      - This module only reads.
   idempotent:
     support: full
     details:
-      - This action does not modify state.
+      - This module only reads.
 """
 
     ACTIONGROUP_PAPERSPACE = r"""
 options: {}
 attributes:
   action_group:
-    description: Use C(group/community.paperspace.paperspace) in C(module_defaults) to set defaults for this module.
+    description: Takes the defaults that C(module_defaults) gives for C(group/community.paperspace.paperspace).
     support: full
     membership:
       - community.paperspace.paperspace

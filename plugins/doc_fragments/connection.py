@@ -13,8 +13,8 @@ options:
   api_key:
     description:
       - The API key of the Paperspace team whose machines are meant.
-      - When not set, the environment variable E(PAPERSPACE_API_KEY) is used, and when that is not set either, the key that
-        C(pspace login) stored for the current team in C(~/.paperspace/credentials.toml).
+      - When not set, the environment variable E(PAPERSPACE_API_KEY) is used, and when that is not set either, the key
+        that C(pspace login) stored for the current team in C(~/.paperspace/credentials.toml).
       - The key is never shown, logged or returned, at any verbosity.
     type: str
   api_url:
@@ -32,18 +32,18 @@ options:
     default: true
   request_timeout:
     description:
-      - The longest time, in seconds, that one HTTP request may wait for a connection, and then for each part of the answer.
-      - This is not the time that the work on a machine may take.
+      - The longest time, in seconds, that one HTTP request may wait for a connection, and then for each part of the
+        answer. This is not the time that the work on a machine may take.
     type: float
     default: 30.0
   retries:
     description:
       - How many times a request is sent again when that is safe. With V(0) it is sent once.
       - Safe are requests that only read, changes of settings and names, requests that were told to slow down
-        (HTTP status 429), and requests whose connection never opened. Between two tries lie the seconds that the service
-        asks for, or else growing pauses of up to 60 seconds.
-      - A request to make, delete or restore a snapshot, or to start, stop or restart a machine, whose answer was lost is
-        not simply sent again.
+        (HTTP status 429), and requests whose connection never opened. Between two tries lie the seconds that the
+        service asks for, or else growing pauses of up to 60 seconds.
+      - A request to make, delete or restore a snapshot, or to start, stop or restart a machine, whose answer was lost
+        is not simply sent again.
     type: int
     default: 8
   concurrency:
