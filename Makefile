@@ -1,0 +1,70 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Needs Python >= 3.10 with venv, the OpenSSH client, git and a package registry; everything else is installed in .work.
+
+PYTHON ?= python3
+VENV := .work/venv
+NOX := $(VENV)/bin/python -m nox
+RUN := $(VENV)/bin/python tools/run_sessions.py
+# For pytest or ansible-test, with one of the sessions: make unit ARGS="tests/unit/plugins -k name"
+ARGS ?=
+# The ansible-core versions to test with: "2.16 2.21", or all; by default the newest that the Python supports.
+CORE ?=
+export CORE
+
+# nox looks for its backend on the path.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: test
+test: $(VENV)/ready ## Run all checks and tests
+	$(RUN)
+
+.PHONY: demo
+demo: $(VENV)/ready ## Watch the collection save simulated machines that break
+	$(NOX) --session demo
+
+.PHONY: unit
+unit: $(VENV)/ready ## Run the unit tests
+	$(NOX) --session unit -- $(ARGS)
+
+.PHONY: integration
+integration: $(VENV)/ready ## Run real playbooks against the simulator
+	$(NOX) --session integration -- $(ARGS)
+
+.PHONY: sanity
+sanity: $(VENV)/ready ## Run ansible-test sanity
+	$(NOX) --session sanity -- $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/ready ## Run ruff, mypy, yamllint, ansible-lint and the checks of licences and files
+	$(NOX) --session lint ansible-lint license-check extra-checks
+
+.PHONY: format
+format: $(VENV)/ready ## Let ruff put the Python files in order
+	$(NOX) --session format
+
+.PHONY: docs-lint
+docs-lint: $(VENV)/ready ## Check documentation and changelog fragments
+	$(NOX) --session docs changelog
+
+.PHONY: package
+package: $(VENV)/ready ## Build the collection and check what is in it
+	$(NOX) --session package
+
+.PHONY: pins
+pins: $(VENV)/ready ## Bring tests/requirements/constraints.txt up to date (needs uv)
+	$(NOX) --session pins
+
+.PHONY: clean
+clean: ## Remove everything that these commands made
+	rm -rf .work
+
+$(VENV)/ready: tools/bootstrap.sh tests/requirements/runner.txt tests/requirements/uv.txt tests/requirements/constraints.txt
+	tools/bootstrap.sh $(VENV) $(PYTHON)

@@ -1,0 +1,307 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The sessions that check the collection. `make help` names the usual ways in; `nox --list` names all sessions.
+
+Each session works on a copy of the checkout (what git tracks, and new files that it does not ignore) in a folder
+`ansible_collections/community/paperspace`, since Ansible, ansible-test, mypy and the imports of tests go by that path.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import antsibull_nox
+import nox
+
+ROOT = Path(__file__).parent
+WORK = ROOT / ".work"
+REQUIREMENTS = ROOT / "tests" / "requirements"
+RUNTIME_REQUIREMENTS = ROOT / "meta" / "ee-requirements.txt"
+NAMESPACE, NAME = "community", "paperspace"
+
+# Which Pythons each supported ansible-core runs under on the controller, oldest first.
+CORES: dict[str, tuple[str, ...]] = {
+    "2.16": ("3.10", "3.11", "3.12"),
+    "2.17": ("3.10", "3.11", "3.12"),
+    "2.18": ("3.11", "3.12", "3.13"),
+    "2.19": ("3.11", "3.12", "3.13"),
+    "2.20": ("3.12", "3.13", "3.14"),
+    "2.21": ("3.12", "3.13", "3.14"),
+}
+CURRENT_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+nox.needs_version = ">=2025.5.1"
+nox.options.envdir = str(WORK / "nox")
+nox.options.default_venv_backend = os.environ.get("NOX_DEFAULT_VENV_BACKEND", "uv|virtualenv")
+nox.options.reuse_venv = "yes"
+nox.options.error_on_external_run = True
+# A session whose interpreter is not on the machine is skipped by name, in CI too.
+nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
+
+
+def newest_core(python: str) -> str:
+    """The newest supported ansible-core that runs under this Python."""
+    return next((core for core in reversed(CORES) if python in CORES[core]), list(CORES)[-1])
+
+
+def python_for(core: str) -> str:
+    """The Python to test this ansible-core with: the one that runs nox if it can, else the oldest that can."""
+    return CURRENT_PYTHON if CURRENT_PYTHON in CORES[core] else CORES[core][0]
+
+
+# The ansible-core versions to test with: `CORE=all`, `CORE="2.16 2.21"`, or by default one.
+DEFAULT_CORE = newest_core(CURRENT_PYTHON)
+WANTED = os.environ.get("CORE", "").split() or [DEFAULT_CORE]
+TESTED_CORES = list(CORES) if WANTED == ["all"] else WANTED
+
+each_core = nox.parametrize(
+    ("python", "core"),
+    [nox.param(python_for(core), core, id=f"ansible-{core}") for core in TESTED_CORES],
+)
+
+
+def core_requirement(core: str) -> str:
+    return f"ansible-core=={core}.*"
+
+
+def install(session: nox.Session, *requirements: str, constrained: bool = True) -> None:
+    """Install requirements, `name.txt` being a file in tests/requirements, as constraints.txt there pins them."""
+    arguments: list[str] = []
+    for requirement in requirements:
+        arguments += ["-r", str(REQUIREMENTS / requirement)] if requirement.endswith(".txt") else [requirement]
+    constraints = ["-c", str(REQUIREMENTS / "constraints.txt")] if constrained else []
+    session.install(*arguments, *constraints, silent=True)
+
+
+def stage(session: nox.Session) -> Path:
+    """Copy the checkout to where Ansible expects a collection, a folder for each session, and return that folder."""
+    root = WORK / "stage" / Path(session.virtualenv.location).name
+    collection = root / "ansible_collections" / NAMESPACE / NAME
+    shutil.rmtree(root, ignore_errors=True)
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for path in filter(None, listed.stdout.split("\0")):
+        source, target = ROOT / path, collection / path
+        # A tracked file that was deleted and not committed yet is still listed.
+        if source.exists() or source.is_symlink():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target, follow_symlinks=False)
+    return collection
+
+
+def collections_root(collection: Path) -> Path:
+    return collection.parents[2]
+
+
+def environment(collection: Path) -> dict[str, str | None]:
+    """The environment for Ansible and Python to find the staged collection, and for no test to find a real API key."""
+    root = collections_root(collection)
+    empty_configuration = root / "ansible.cfg"
+    empty_configuration.touch()
+    return {
+        "ANSIBLE_COLLECTIONS_PATH": str(root),
+        "ANSIBLE_CONFIG": str(empty_configuration),
+        "ANSIBLE_HOME": str(root / "ansible_home"),
+        "PYTHONPATH": str(root),
+        "PAPERSPACE_API_KEY": None,
+        "PAPERSPACE_API_URL": None,
+    }
+
+
+def pytest(session: nox.Session, folder: str) -> None:
+    collection = stage(session)
+    with session.chdir(collection):
+        session.run("python", "-m", "pytest", *(session.posargs or [folder]), env=environment(collection))
+
+
+@nox.session
+@each_core
+def integration(session: nox.Session, core: str) -> None:
+    """Real `ansible-playbook` runs against the simulator."""
+    install(session, core_requirement(core), "integration.txt")
+    pytest(session, "tests/integration")
+
+
+@nox.session
+@each_core
+def sanity(session: nox.Session, core: str) -> None:
+    """`ansible-test sanity`, without containers."""
+    install(session, core_requirement(core))
+    collection = stage(session)
+    # ansible-test asks git which files there are.
+    session.run("git", "init", "--quiet", str(collection), external=True)
+    arguments = session.posargs or ["--color", "no"]
+    with session.chdir(collection):
+        session.run("python", str(ROOT / "tools" / "sanity.py"), *arguments)
+
+
+@nox.session
+@each_core
+def unit(session: nox.Session, core: str) -> None:
+    """Unit tests, the simulator's conformance to the contract among them."""
+    install(session, core_requirement(core), "unit.txt")
+    pytest(session, "tests/unit")
+
+
+@nox.session(name="unit-oldest-requests")
+def unit_oldest_requests(session: nox.Session) -> None:
+    """Unit tests of the plugins with the oldest `requests` that meta/ee-requirements.txt admits."""
+    install(session, core_requirement(DEFAULT_CORE), "unit.txt")
+    lower_bounds = [line.replace(">=", "==") for line in RUNTIME_REQUIREMENTS.read_text().splitlines() if ">=" in line]
+    install(session, *lower_bounds, constrained=False)
+    pytest(session, "tests/unit/plugins")
+
+
+@nox.session(name="ansible-lint")
+def ansible_lint(session: nox.Session) -> None:
+    """ansible-lint at profile production."""
+    install(session, core_requirement(DEFAULT_CORE), "ansible-lint.txt")
+    collection = stage(session)
+    session.run("git", "init", "--quiet", str(collection), external=True)
+    with session.chdir(collection):
+        session.run("ansible-lint", "--offline", "--profile", "production", env=environment(collection))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff, mypy and yamllint."""
+    install(session, core_requirement(DEFAULT_CORE), "lint.txt")
+    collection = stage(session)
+    # Both roots of imports, the collection's and that of the package `simulator`.
+    root = collections_root(collection)
+    mypy_path = f"{root}:{collection / 'tests'}"
+    typed = [
+        str(path) for path in (collection / "plugins", collection / "tests" / "simulator") if any(path.rglob("*.py"))
+    ]
+    mypy = ["mypy", "--config-file", str(collection / "pyproject.toml"), "--cache-dir", str(WORK / "mypy_cache")]
+    commands: list[tuple[Path, list[str]]] = [
+        (collection, ["ruff", "check", "."]),
+        (collection, ["ruff", "format", "--diff", "."]),
+        (collection, ["yamllint", "--strict", "."]),
+        # The current folder is a root of imports too.
+        (root, [*mypy, *typed]),
+    ]
+    failed = []
+    for folder, command in commands:
+        with session.chdir(folder):
+            try:
+                session.run(*command, env={"MYPYPATH": mypy_path})
+            except nox.command.CommandFailed:
+                failed.append(" ".join(command[:2]))
+    if failed:
+        session.error(f"Failed: {', '.join(failed)}")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """antsibull-docs on the documentation of the collection, its plugins and roles."""
+    install(session, core_requirement(DEFAULT_CORE), "docs.txt", str(RUNTIME_REQUIREMENTS))
+    collection = stage(session)
+    with session.chdir(collection):
+        session.run(
+            "antsibull-docs",
+            "lint-collection-docs",
+            "--plugin-docs",
+            "--skip-rstcheck",
+            "--validate-collection-refs=self",
+            "--disallow-unknown-collection-refs",
+            "--check-extra-docs-refs",
+            ".",
+            env=environment(collection),
+        )
+
+
+@nox.session
+def changelog(session: nox.Session) -> None:
+    """antsibull-changelog on the fragments."""
+    install(session, core_requirement(DEFAULT_CORE), "changelog.txt")
+    collection = stage(session)
+    with session.chdir(collection):
+        session.run("antsibull-changelog", "lint", env=environment(collection))
+
+
+def build_and_install(session: nox.Session, collection: Path, collections: Path) -> Path:
+    """Build the tarball as for Galaxy, install it under `collections`, and return the tarball."""
+    environ = {**environment(collection), "ANSIBLE_COLLECTIONS_PATH": str(collections)}
+    output = collections_root(collection) / "tarball"
+    session.run(
+        *("ansible-galaxy", "collection", "build", "--force", "--output-path", str(output), str(collection)),
+        env=environ,
+    )
+    [tarball] = output.glob("*.tar.gz")
+    session.run(
+        *("ansible-galaxy", "collection", "install", "--force", "--offline", "-p", str(collections), str(tarball)),
+        env=environ,
+    )
+    return tarball
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the collection, check what is in the tarball, install it, and load its plugins from there."""
+    install(session, core_requirement(DEFAULT_CORE), "requests")
+    collection = stage(session)
+    collections = collections_root(collection) / "installed"
+    tarball = build_and_install(session, collection, collections)
+    environ = {**environment(collection), "ANSIBLE_COLLECTIONS_PATH": str(collections), "PYTHONPATH": None}
+    session.run("python", str(ROOT / "tools" / "check_package.py"), str(tarball), str(collections), env=environ)
+
+
+@nox.session(default=False)
+def demo(session: nox.Session) -> None:
+    """The demonstration: the collection, installed from its tarball, saves simulated machines that break."""
+    install(session, core_requirement(DEFAULT_CORE), "simulator.txt", "requests")
+    collection = stage(session)
+    collections = collections_root(collection) / "installed"
+    build_and_install(session, collection, collections)
+    environ = {
+        **environment(collection),
+        "ANSIBLE_COLLECTIONS_PATH": str(collections),
+        # Only the simulator comes from the checkout.
+        "PYTHONPATH": str(collection / "tests"),
+    }
+    script = next((path for path in ("tests/demo/run.py", "tests/demo/run.sh") if (collection / path).exists()), None)
+    if script is None:
+        session.error("tests/demo has no run.py or run.sh")
+    with session.chdir(collection):
+        interpreter = ["python"] if script.endswith(".py") else ["bash"]
+        session.run(*interpreter, script, *session.posargs, env=environ, external=True)
+
+
+@nox.session(default=False, name="format")
+def format_files(session: nox.Session) -> None:
+    """Let ruff put the Python files of the checkout in order."""
+    install(session, "ruff")
+    session.run("ruff", "check", "--fix-only", ".")
+    session.run("ruff", "format", ".")
+
+
+@nox.session(default=False)
+def pins(session: nox.Session) -> None:
+    """Pin anew what the files in tests/requirements name, for every Python that the collection supports."""
+    session.install("uv")
+    sources = sorted(path for path in REQUIREMENTS.glob("*.txt") if path.name != "constraints.txt")
+    # ansible-core is what the sessions vary, and resolvelib goes with its version.
+    unpinned = [option for name in ("ansible-core", "resolvelib") for option in ("--no-emit-package", name)]
+    output = REQUIREMENTS / "constraints.txt"
+    session.run(
+        *("uv", "pip", "compile", "--quiet", "--universal", "--upgrade", "--python-version", "3.10"),
+        *("--no-header", "--no-annotate", *unpinned, "--output-file", str(output), *map(str, sources)),
+        env={"UV_PYTHON_DOWNLOADS": "never"},
+    )
+    head = "# Copyright (c) 2026, The community.paperspace authors\n# SPDX-License-Identifier: GPL-3.0-or-later\n"
+    output.write_text(f"{head}\n# Written by `make pins`.\n{output.read_text()}")
+
+
+# license-check and extra-checks.
+antsibull_nox.load_antsibull_nox_toml()
