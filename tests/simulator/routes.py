@@ -20,7 +20,6 @@ from .validation import (
     NUMBER,
     STRING,
     Body,
-    Kind,
     one_of,
     read_body,
     read_query,

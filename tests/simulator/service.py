@@ -83,6 +83,12 @@ class Service:
             self.tick()
             return self.world.add_machine(self.clock.now(), name, fields).id
 
+    def change_machine(self, machine_id: str, **fields: Any) -> None:
+        """Change a machine behind the API's back, at once; `fields` as in add_machine."""
+        with self._lock:
+            self.tick()
+            self.world.change_machine(self.machine(machine_id), fields, self.clock.now())
+
     def remove_machine(self, machine_id: str) -> None:
         with self._lock:
             self.tick()
