@@ -20,19 +20,20 @@ def backoff(attempt: int, random: Callable[[], float]) -> float:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that C(Retry-After) asks for, or None where it asks for nothing that can be read.
+    """The seconds that C(Retry-After) asks for, or None where it asks for nothing that could be waited for.
 
     A date is taken relative to the answer's own C(Date), so that a wrong clock here does no harm.
     """
     value = headers.get("Retry-After", "").strip()
     if value.isdecimal():
-        return float(value)
+        return float(value) or None
     try:
         asked = parsedate_to_datetime(value)
         now = parsedate_to_datetime(headers.get("Date", ""))
-        return max(0.0, (asked - now).total_seconds())
-    except (TypeError, ValueError):
+        seconds = (asked - now).total_seconds()
+    except (TypeError, ValueError, OverflowError):
         return None
+    return seconds if seconds > 0 else None
 
 
 class Pace:

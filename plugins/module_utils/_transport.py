@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import random as system_random
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible_collections.community.paperspace.plugins.module_utils._connection import Connection
 from ansible_collections.community.paperspace.plugins.module_utils._errors import (
@@ -63,7 +64,7 @@ class Answer:
 
 
 def open_session(connection: Connection) -> requests.Session:
-    """One pooled session for the task. Proxies and CA bundles come from the environment, as users of requests expect."""
+    """One pooled session for the task. Proxies and CA bundles come from the environment, as usual with requests."""
     session = requests.Session()
     adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connection.concurrency, max_retries=0)
     session.mount("https://", adapter)
@@ -88,6 +89,9 @@ class Transport:
         self._sleep = sleep
         self._random = random
         self._pace = Pace(clock, sleep)
+        # Clear text is for loopback only: a proxy of the environment must not get the key instead.
+        url = urlsplit(connection.api_url)
+        self._proxies = {"no_proxy": url.hostname} if url.scheme == "http" and url.hostname else None
 
     def send(
         self,
@@ -139,13 +143,15 @@ class Transport:
                 headers=headers,
                 # As auth, not as a header: else requests would prefer a .netrc entry over it.
                 auth=self._authorize,
+                proxies=self._proxies,
                 timeout=self._connection.request_timeout,
-                verify=True if self._connection.validate_certs else False,
+                verify=self._connection.validate_certs,
                 allow_redirects=False,
                 stream=True,
             ) as response:
                 return Answer(response.status_code, response.headers, self._read(method, path, response))
-        except requests.exceptions.RequestException as error:
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            # Every RequestException is an OSError. Besides them come a CA bundle that is not there, and an impossible host.
             raise self._connection_error(method, path, error) from None
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -167,8 +173,9 @@ class Transport:
             chunks.append(chunk)
         return b"".join(chunks)
 
-    def _connection_error(self, method: str, path: str, error: requests.exceptions.RequestException) -> PaperspaceError:
+    def _connection_error(self, method: str, path: str, error: Exception) -> PaperspaceError:
         where = f"{method} {path} at {self._connection.api_url}"
+        words = self._shown(_innermost(error), 200)
         if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
             return Refused(
                 f"{where}: the server's certificate is not trusted; nothing was sent. "
@@ -176,9 +183,16 @@ class Transport:
                 method=method,
                 path=path,
             )
+        if _not_sendable(error):
+            return Refused(
+                f"{where}: nothing was sent ({words}). "
+                "Check api_url, and the proxy and certificates that the environment names.",
+                method=method,
+                path=path,
+            )
         if _never_opened(error):
             return NotOpened(
-                f"{where}: no connection ({self._without_key(_innermost(error))}). Check api_url, the network and the proxy.",
+                f"{where}: no connection ({words}). Check api_url, the network and the proxy.",
                 method=method,
                 path=path,
             )
@@ -189,7 +203,7 @@ class Transport:
                 path=path,
             )
         return AnswerLost(
-            f"{where}: the connection broke before the answer was whole ({self._without_key(_innermost(error))}).",
+            f"{where}: the connection broke before the answer was whole ({words}).",
             method=method,
             path=path,
         )
@@ -214,7 +228,7 @@ class Transport:
             return InvalidAnswer(
                 f"{method} {path}: answered {status} without JSON: {self._first_words(answer.body)}", **known
             )
-        code, complaint = _complaint(content)
+        code, complaint = _complaint(content, is_success=200 <= status < 300)
         if 200 <= status < 300 and complaint is None:
             return None
         kind: type[PaperspaceError] = Refused
@@ -222,7 +236,8 @@ class Transport:
             kind = AnswerLost
         elif status in _REFUSALS:
             kind = _REFUSALS[status]
-        said = self._without_key(complaint or "no message")
+        code = self._shown(code, 60) if code else None
+        said = self._shown(complaint or "", 500) or "no message"
         hint = " Check the API key." if kind is Unauthorized else ""
         return kind(
             f"{method} {path}: answered {status}{f' {code}' if code else ''}: {said}{hint}",
@@ -245,12 +260,14 @@ class Transport:
         return content
 
     def _first_words(self, body: bytes) -> str:
-        words = " ".join(body[:2000].decode("utf-8", "replace").split())
-        printable = "".join(character if character.isprintable() else "?" for character in words)
-        return self._without_key(printable)[:120] or "(empty)"
+        without_key = body.replace(self._connection.api_key.encode(), b"***")
+        return self._shown(without_key[:2000].decode("utf-8", "replace"), 120) or "(empty)"
 
-    def _without_key(self, text: str) -> str:
-        return text.replace(self._connection.api_key, "***")
+    def _shown(self, text: str, longest: int) -> str:
+        """What somebody else wrote, fit for an error: without the key, on one line, and without control characters."""
+        # The key first: cut in two it would not be found.
+        words = " ".join(text.replace(self._connection.api_key, "***").split())
+        return "".join(character if character.isprintable() else "?" for character in words[:longest])
 
 
 _UNREADABLE = object()
@@ -259,18 +276,20 @@ _UNREADABLE = object()
 def _json(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _UNREADABLE
 
 
-def _complaint(content: Any) -> tuple[str | None, str | None]:
+def _complaint(content: Any, *, is_success: bool) -> tuple[str | None, str | None]:
     """Code and message of an error body. A body of nothing else is an error even under a 2xx."""
-    if not isinstance(content, dict) or not isinstance(content.get("message"), str) or "id" in content:
+    if not isinstance(content, dict) or not isinstance(content.get("message"), str):
         return None, None
-    if set(content) - {"code", "message", "details", "issues"}:
+    if is_success and set(content) - {"code", "message", "details", "issues"}:
         return None, None
-    issues = [issue["message"] for issue in content.get("issues") or [] if isinstance(issue, dict) and "message" in issue]
-    return str(content.get("code") or "") or None, "; ".join([content["message"], *map(str, issues)])
+    listed = content.get("issues")
+    issues = listed if isinstance(listed, list) else []
+    messages = [str(issue["message"]) for issue in issues if isinstance(issue, dict) and "message" in issue]
+    return str(content.get("code") or "") or None, "; ".join([content["message"], *messages])
 
 
 def _may_repeat(method: str, error: PaperspaceError) -> bool:
@@ -282,14 +301,23 @@ def _may_repeat(method: str, error: PaperspaceError) -> bool:
     return not (isinstance(error, InvalidAnswer) and error.status is not None and error.status < 500)
 
 
-def _never_opened(error: requests.exceptions.RequestException) -> bool:
+def _not_sendable(error: Exception) -> bool:
+    """Whether requests did not even try: an address or a proxy that it cannot use, a CA bundle that is not there."""
+    kinds = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, urllib3.exceptions.LocationValueError)
+    return isinstance(error, kinds) or "Could not find a suitable TLS CA certificate bundle" in str(error)
+
+
+def _never_opened(error: Exception) -> bool:
     """Whether requests and urllib3 say that no connection was made, so that nothing was sent."""
-    if isinstance(error, (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError)):
+    if isinstance(error, requests.exceptions.ConnectTimeout):
         return True
     reason = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(
-        reason, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.ProxyError)
-    )
+    if isinstance(reason, urllib3.exceptions.ProxyError):
+        # Before 2.0, urllib3 says so of every broken connection through a proxy: what broke it is what counts.
+        reason = reason.original_error
+        if "Tunnel connection failed" in str(reason):
+            return True
+    return isinstance(reason, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
 
 
 def _innermost(error: BaseException) -> str:
@@ -297,6 +325,8 @@ def _innermost(error: BaseException) -> str:
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))
-        inner = getattr(error, "reason", None) or next((arg for arg in error.args if isinstance(arg, BaseException)), None)
+        inner = getattr(error, "reason", None) or next(
+            (arg for arg in error.args if isinstance(arg, BaseException)), None
+        )
         error = inner if isinstance(inner, BaseException) else (error.__cause__ or error.__context__ or error)
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return str(error) or type(error).__name__
