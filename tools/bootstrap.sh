@@ -9,8 +9,8 @@ folder=$1
 python=${2:-python3}
 requirements=$(cd "$(dirname "$0")/.." && pwd)/tests/requirements
 
-if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
-    echo "Python 3.10 or newer is needed; $python is $("$python" --version 2>&1 || true). Name another: make PYTHON=python3.12 ..." >&2
+if ! "$python" -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; then
+    echo "Python 3.10 or newer with venv is needed, and '$python' is not that. Name another: make ... PYTHON=python3.12" >&2
     exit 1
 fi
 
