@@ -151,7 +151,7 @@ class Transport:
             ) as response:
                 return Answer(response.status_code, response.headers, self._read(method, path, response))
         except (OSError, urllib3.exceptions.HTTPError) as error:
-            # Every RequestException is an OSError. Besides them come a CA bundle that is not there, and an impossible host.
+            # Every RequestException is an OSError; a missing CA bundle and an impossible host come as what they are.
             raise self._connection_error(method, path, error) from None
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -159,7 +159,7 @@ def scripted(
     assert service.script == [], "requests that were expected and not sent"
 
 
-# What requests and urllib3 really raise. tests/unit/plugins/module_utils/test_transport.py has real sockets for some of them.
+# What requests and urllib3 really raise; test_transport.py has real sockets for some of them.
 _POOL = urllib3.HTTPSConnectionPool("api.example.test")
 
 

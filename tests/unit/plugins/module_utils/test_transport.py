@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 import urllib3
+import yaml
 from unit import fake_service
 from unit.fake_service import KEY, Answer, Call, Time, fail, scripted
 
@@ -384,10 +385,8 @@ def test_netrc_does_not_override_the_key(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_user_agent_has_the_version_of_the_collection() -> None:
     galaxy = next(parent / "galaxy.yml" for parent in Path(__file__).parents if (parent / "galaxy.yml").is_file())
-    version = next(
-        line.split()[1] for line in galaxy.read_text(encoding="utf-8").splitlines() if line.startswith("version:")
-    )
-    assert USER_AGENT == f"ansible-community.paperspace/{version}"
+    version = yaml.safe_load(galaxy.read_text(encoding="utf-8"))["version"]
+    assert f"ansible-community.paperspace/{version}" == USER_AGENT
 
 
 def test_the_pool_is_as_large_as_the_concurrency() -> None:
@@ -420,7 +419,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         self.close_connection = True
 
-    do_GET = do_POST
+    do_GET = do_POST  # noqa: N815 - the name is http.server's
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
         pass
