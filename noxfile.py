@@ -59,6 +59,8 @@ def python_for(core: str) -> str:
 DEFAULT_CORE = newest_core(CURRENT_PYTHON)
 WANTED = os.environ.get("CORE", "").split() or [DEFAULT_CORE]
 TESTED_CORES = list(CORES) if WANTED == ["all"] else WANTED
+if not set(TESTED_CORES) <= set(CORES):
+    sys.exit(f"CORE takes 'all', or some of: {' '.join(CORES)}")
 
 each_core = nox.parametrize(
     ("python", "core"),
@@ -299,8 +301,8 @@ def pins(session: nox.Session) -> None:
         *("--no-header", "--no-annotate", *unpinned, "--output-file", str(output), *map(str, sources)),
         env={"UV_PYTHON_DOWNLOADS": "never"},
     )
-    head = "# Copyright (c) 2026, The community.paperspace authors\n# SPDX-License-Identifier: GPL-3.0-or-later\n"
-    output.write_text(f"{head}\n# Written by `make pins`.\n{output.read_text()}")
+    licence = "".join((REQUIREMENTS / "uv.txt").read_text().splitlines(keepends=True)[:2])
+    output.write_text(f"{licence}\n# Written by `make pins`.\n{output.read_text()}")
 
 
 # license-check and extra-checks.

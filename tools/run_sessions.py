@@ -67,9 +67,12 @@ def main() -> int:
     print(f"\nSessions, {time.monotonic() - began:.0f} s in all:")
     for outcome in outcomes:
         print(f"  {outcome.session:{width}}  {outcome.status:7}  {outcome.seconds:4.0f} s")
-    bad = [outcome.session for outcome in outcomes if outcome.status == "failed"]
-    if bad or not outcomes:
-        print(f"FAILED: {', '.join(bad) or 'no session was selected'}")
+    failed = [outcome.session for outcome in outcomes if outcome.status == "failed"]
+    skipped = [outcome.session for outcome in outcomes if outcome.status == "skipped"]
+    if skipped:
+        print(f"Skipped, since their Python is not on this machine: {', '.join(skipped)}")
+    if failed or len(skipped) == len(outcomes):
+        print(f"FAILED: {', '.join(failed) or 'no session ran'}")
         return 1
     print("All sessions that ran have passed.")
     return 0
