@@ -5,16 +5,15 @@
 
 PYTHON ?= python3
 VENV := .work/venv
-NOX := $(VENV)/bin/python -m nox
-RUN := $(VENV)/bin/python tools/run_sessions.py
+# nox looks for uv on the path. For these commands only: the virtual environment itself is made with the Python outside.
+IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+NOX := $(IN_VENV) python -m nox
+RUN := $(IN_VENV) python tools/run_sessions.py
 # For pytest or ansible-test, with one of the sessions: make unit ARGS="tests/unit/plugins -k name"
 ARGS ?=
 # The ansible-core versions to test with: "2.16 2.21", or all; by default the newest that the Python supports.
 CORE ?=
 export CORE
-
-# nox looks for its backend on the path.
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 
