@@ -16,7 +16,11 @@ from random import random as system_random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ansible_collections.community.paperspace.plugins.module_utils._connection import Connection
-from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, InvalidAnswer, Unauthorized
+from ansible_collections.community.paperspace.plugins.module_utils._errors import (
+    InputError,
+    InvalidAnswer,
+    Unauthorized,
+)
 from ansible_collections.community.paperspace.plugins.module_utils._transport import Transport
 from ansible_collections.community.paperspace.plugins.module_utils._wire import (
     Event,
@@ -74,7 +78,11 @@ class Client:
                 path="/auth/session",
             )
         if "team" not in session:
-            raise InvalidAnswer("GET /auth/session: a session without the required field team. Check api_url.")
+            raise InvalidAnswer(
+                "GET /auth/session: a session without the required field team. Check api_url.",
+                method="GET",
+                path="/auth/session",
+            )
 
     def machine(self, machine_id: str, *, retries: int | None = None) -> Machine:
         return self._get(f"/machines/{checked_id(machine_id)}", parse_machine, retries)
@@ -141,7 +149,12 @@ class Client:
         return _field(answer, "data"), self._parsed(method, path, parse_event, _field(answer, "event"))
 
     def _page(
-        self, path: str, parse: Callable[[Any], T], query: Mapping[str, str], cursor: str | None, retries: int | None = None
+        self,
+        path: str,
+        parse: Callable[[Any], T],
+        query: Mapping[str, str],
+        cursor: str | None,
+        retries: int | None = None,
     ) -> tuple[list[T], str | None]:
         asked: dict[str, str | int] = {**query, "limit": LARGEST_PAGE, "orderBy": "dtCreated", "order": "desc"}
         if cursor is not None:
@@ -166,9 +179,15 @@ class Client:
     def _parsed(self, method: str, path: str, parse: Callable[[Any], T], answer: Any) -> T:
         try:
             return parse(answer)
+        except RecursionError:
+            raise InvalidAnswer(
+                f"{method} {path}: the answer is nested too deeply.", method=method, path=path
+            ) from None
         except InvalidAnswer as error:
             raise InvalidAnswer(
-                f"{method} {path}: the answer is not what the API promises: {error}. Check api_url.", method=method, path=path
+                f"{method} {path}: the answer is not what the API promises: {error}. Check api_url.",
+                method=method,
+                path=path,
             ) from None
 
 

@@ -29,6 +29,10 @@ URL_VARIABLE = "PAPERSPACE_API_URL"
 
 # What may stand in an HTTP header and cannot break out of it; requests would put the key in its own error text.
 _KEY = re.compile(r"[\x21-\x7e]+")
+_URL = re.compile(r"https?://[\x21-\x7e]+", re.IGNORECASE)
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
+_URL_HINT = f"api_url must look like {DEFAULT_API_URL}, and {URL_VARIABLE} too if it is used."
 
 CONNECTION_SPEC: dict[str, dict[str, Any]] = {
     "api_key": {"type": "str", "no_log": True},
@@ -82,32 +86,50 @@ def find_api_key(options: Mapping[str, Any], environ: Mapping[str, str], home: P
     key = options.get("api_key") or environ.get(KEY_VARIABLE) or _pspace_key(home / ".paperspace")
     if not key:
         raise InputError(
-            f"No API key: set the option api_key or the environment variable {KEY_VARIABLE}, or log in with 'pspace login'."
+            f"No API key: set the option api_key or the environment variable {KEY_VARIABLE}, "
+            "or log in with 'pspace login'."
         )
     return str(key)
 
 
 def checked_url(url: str) -> str:
-    """The URL without a slash at its end. Raises InputError unless it is https, or http on a loopback address."""
-    parts = urlsplit(url)
+    """The URL without a slash at its end. Raises InputError unless it is https, or http on a loopback address.
+
+    No error quotes the URL: whoever mixes up two variables has the key there.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        # Python before 3.11 does not look into the brackets that belong around an IPv6 address.
+        named = _is_address(host) if "[" in parts.netloc else _is_host(host)
+        usable = named and parts.port != 0 and _URL.fullmatch(url) is not None
+    except ValueError:  # of a port or an IPv6 address
+        raise InputError(_URL_HINT) from None
     if parts.username is not None or parts.password is not None:
         raise InputError("api_url must not contain a user name or password.")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise InputError(f"api_url must look like {DEFAULT_API_URL}, not {url!r}.")
-    try:
-        parts.port  # noqa: B018 - reading the port is what checks it
-    except ValueError as error:
-        raise InputError(f"api_url {url!r} has no usable port: {error}.") from None
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise InputError(f"api_url {url!r} would send the API key in clear text; http:// is only for loopback addresses.")
+    if not usable or parts.query or parts.fragment:
+        raise InputError(_URL_HINT)
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise InputError(
+            f"api_url would send the API key to {host} in clear text; http:// is only for loopback addresses."
+        )
     return url.rstrip("/")
 
 
-def _is_loopback(host: str) -> bool:
+def _is_host(host: str) -> bool:
+    return _HOST.fullmatch(host) is not None or _is_address(host)
+
+
+def _is_address(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost"
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def _checked_key(key: str) -> str:
@@ -125,29 +147,45 @@ def _option(options: Mapping[str, Any], name: str) -> Any:
 def _pspace_key(folder: Path) -> str | None:
     """The key that C(pspace login) stored for the current team, or for the only one."""
     credentials = folder / "credentials.toml"
-    if not credentials.is_file():
-        return None
     keys = _read_toml(credentials).get("keys")
-    if not isinstance(keys, dict):
+    if not isinstance(keys, dict) or not keys:
         return None
-    config = folder / "config.toml"
-    team = _read_toml(config).get("team") if config.is_file() else None
+    team = _read_toml(folder / "config.toml").get("team")
     if team is None and len(keys) == 1:
-        return str(next(iter(keys.values())))
-    if team not in keys:
+        team = next(iter(keys))
+    if team is None:
         raise InputError(
-            f"{credentials} has no key for the current team {team!r}; log in with 'pspace login', or set {KEY_VARIABLE}."
+            f"{credentials} has keys of several teams, and none is the current one; "
+            f"choose one with 'pspace login', or set {KEY_VARIABLE}."
         )
-    return str(keys[team])
+    if not isinstance(team, str) or team not in keys:
+        raise InputError(
+            f"{credentials} has no key for the current team {team!r}; "
+            f"log in with 'pspace login', or set {KEY_VARIABLE}."
+        )
+    key = keys[team]
+    if not isinstance(key, str) or not key:
+        raise InputError(
+            f"{credentials} has no usable key for the team {team!r}; log in with 'pspace login', or set {KEY_VARIABLE}."
+        )
+    return key
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    """The file's content; nothing when there is no such file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise InputError(f"{path} cannot be read: it is not valid TOML.") from None
     if toml is None:
         raise InputError(f"Reading {path} needs Python 3.11 or newer, or the package tomli; or set {KEY_VARIABLE}.")
     try:
-        content: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        # A TOML error can quote the line that it stumbles over, and with it a key.
-        reason = error.strerror if isinstance(error, OSError) else "it is not valid TOML"
-        raise InputError(f"{path} cannot be read: {reason}.") from None
+        content: dict[str, Any] = toml.loads(text)
+    except (ValueError, RecursionError):
+        # The parser's own words can quote the line that it stumbles over, and with it a key.
+        raise InputError(f"{path} cannot be read: it is not valid TOML.") from None
     return content

@@ -20,6 +20,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
 ENDED_STATES = frozenset({"done", "error", "cancelled"})
 
 _SIZES = frozenset({"ram", "storage_total", "storage_used", "memory"})
+_INT64 = re.compile(r"[0-9]{1,19}")
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -143,7 +144,7 @@ def parse_time(value: Any) -> datetime | None:
 
 
 def _size(key: str, value: Any) -> Any:
-    return int(value) if key in _SIZES and isinstance(value, str) and value.isdecimal() else value
+    return int(value) if key in _SIZES and isinstance(value, str) and _INT64.fullmatch(value) else value
 
 
 def _object(answer: Any, what: str) -> Mapping[str, Any]:

@@ -411,7 +411,7 @@ class Handler(BaseHTTPRequestHandler):
         if step == "drop":
             self.close_connection = True
             return
-        body = b'{"fine": true}'
+        body = b'{"fine": true}' if step != "cut off" else b'{"fine":'
         self.send_response(302 if step == "redirect" else 200)
         self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", str(len(body) + (100 if step == "cut off" else 0)))
@@ -445,7 +445,8 @@ def transport_to(port: int, **options: object) -> Transport:
 def test_a_connection_that_really_breaks_is_a_lost_answer(server: HTTPServer, step: str) -> None:
     Handler.script = [step, step, "fine"]
     transport = transport_to(server.server_port)
-    with pytest.raises(AnswerLost, match="the connection broke before the answer was whole"):
+    # urllib3 before 2.0 does not count the bytes of an answer that is cut off: then it is the JSON that breaks off.
+    with pytest.raises(AnswerLost, match="the connection broke before the answer was whole|JSON that breaks off"):
         transport.send("POST", "/things", body={})
     assert Handler.seen == [f"POST /v1/things Bearer {KEY}"]
     assert transport.send("GET", "/things") == {"fine": True}
