@@ -1,0 +1,120 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the info modules show of snapshots and machines, and how they choose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
+
+from ansible_collections.community.paperspace.plugins.module_utils._client import Client, checked_id
+from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
+from ansible_collections.community.paperspace.plugins.module_utils._names import parse_run_name
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader
+from ansible_collections.community.paperspace.plugins.module_utils._wire import Machine, Snapshot
+
+
+def snapshot_result(snapshot: Snapshot) -> dict[str, Any]:
+    """A snapshot as the modules return it. C(run_state) is open, ok or restored; None where no run named it."""
+    run = parse_run_name(snapshot.name)
+    return {
+        "id": snapshot.id,
+        "name": snapshot.name,
+        "machine_id": snapshot.machine_id,
+        "is_auto_snapshot": snapshot.is_auto_snapshot,
+        "run_id": run.run_id if run else None,
+        "run_state": (run.outcome or "open") if run else None,
+    }
+
+
+def find_snapshots(
+    client: Client,
+    *,
+    machine_ids: Sequence[str] | None,
+    snapshot_ids: Sequence[str] | None,
+    name: str | None,
+    name_prefix: str | None,
+    auto: bool | None,
+) -> dict[str, Any]:
+    """The snapshots that match, newest first (of several machines: machine by machine), as a module's result."""
+    for some_id in [*(machine_ids or ()), *(snapshot_ids or ())]:
+        checked_id(some_id)
+    if (machine_ids is not None and not machine_ids) or (snapshot_ids is not None and not snapshot_ids):
+        raise InputError("machine_ids and snapshot_ids must not be empty lists; leave them out for the whole team.")
+    client.check_key()
+    with ThreadPoolExecutor(max_workers=client.connection.concurrency) as pool:
+        found, warnings = _listed(client, pool, machine_ids, snapshot_ids)
+    chosen = [
+        snapshot
+        for snapshot in found
+        if (machine_ids is None or snapshot.machine_id in machine_ids)
+        and (name is None or snapshot.name == name)
+        and (name_prefix is None or snapshot.name.startswith(name_prefix))
+        and (auto is None or snapshot.is_auto_snapshot == auto)
+    ]
+    return {"changed": False, "snapshots": [snapshot_result(item) for item in chosen], "warnings": warnings}
+
+
+def _listed(
+    client: Client, pool: Executor, machine_ids: Sequence[str] | None, snapshot_ids: Sequence[str] | None
+) -> tuple[list[Snapshot], list[str]]:
+    reader = Reader(client, pool)
+    if snapshot_ids is not None:
+        by_id = reader.snapshots_by_id(list(dict.fromkeys(snapshot_ids)))
+        return list(by_id.values()), _missing("snapshot", snapshot_ids, by_id)
+    if machine_ids is not None:
+        machines = reader.machines(list(dict.fromkeys(machine_ids)))
+        by_machine = reader.snapshots(list(machines)) if machines else {}
+        return [item for found in by_machine.values() for item in found], _missing("machine", machine_ids, machines)
+    pages = client.snapshot_pages()
+    return list({snapshot.id: snapshot for page in pages for snapshot in page}.values()), []
+
+
+def find_machines(
+    client: Client,
+    *,
+    machine_ids: Sequence[str] | None,
+    name: str | None,
+    region: str | None,
+    machine_type: str | None,
+    state: str | None,
+) -> dict[str, Any]:
+    """The machines that match, newest first or in the order of C(machine_ids), as a module's result."""
+    for machine_id in machine_ids or ():
+        checked_id(machine_id)
+    if machine_ids is not None and not machine_ids:
+        raise InputError("machine_ids must not be an empty list; leave it out for the whole team.")
+    client.check_key()
+    warnings: list[str] = []
+    if machine_ids is None:
+        # The service narrows; what it narrows by is not exact, so everything is checked again.
+        asked = {"name": name, "machineType": machine_type}
+        pages = client.machine_pages(**{key: value for key, value in asked.items() if value is not None})
+        found = list({machine.id: machine for page in pages for machine in page}.values())
+    else:
+        with ThreadPoolExecutor(max_workers=client.connection.concurrency) as pool:
+            by_id = Reader(client, pool).machines(list(dict.fromkeys(machine_ids)))
+        found, warnings = list(by_id.values()), _missing("machine", machine_ids, by_id)
+    chosen = [
+        machine
+        for machine in found
+        if (name is None or machine.name == name)
+        and (region is None or is_in_region(machine, region))
+        and (machine_type is None or machine.fields.get("machine_type") == machine_type)
+        and (state is None or machine.state == state)
+    ]
+    return {"changed": False, "machines": [machine.fields for machine in chosen], "warnings": warnings}
+
+
+def is_in_region(machine: Machine, region: str) -> bool:
+    """Whether the machine is in the region, named as C(ny2) or as the service shows it, C(East Coast (NY2))."""
+    shown = str(machine.fields.get("region", "")).casefold()
+    wanted = region.strip().casefold()
+    return shown == wanted or shown.endswith(f"({wanted})")
+
+
+def _missing(what: str, asked: Iterable[str], found: dict[str, Any]) -> list[str]:
+    missing = [some_id for some_id in dict.fromkeys(asked) if some_id not in found]
+    return [f"There is no {what} with the id {', '.join(missing)}; left out."] if missing else []

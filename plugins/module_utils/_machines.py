@@ -1,0 +1,253 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The work of paperspace_machine for a whole fleet: start, stop, restart, and settings of auto-snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.community.paperspace.plugins.module_utils._client import Client, checked_id
+from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, Refused
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import MachineOutcome, Report
+from ansible_collections.community.paperspace.plugins.module_utils._procedures import (
+    Task,
+    follow,
+    new_event,
+    send_once,
+    settle,
+    until_idle,
+    watched,
+)
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader
+from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Call, Procedure, Scheduler
+from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine
+
+FREQUENCIES = ("hourly", "daily", "weekly", "monthly")
+LARGEST_SAVE_COUNT = 10
+
+# The option's field, the field of the machine as this collection shows it, and the field on the wire.
+_AUTO_SNAPSHOT_FIELDS = (
+    ("enabled", "auto_snapshot_enabled", "autoSnapshotEnabled"),
+    ("frequency", "auto_snapshot_frequency", "autoSnapshotFrequency"),
+    ("save_count", "auto_snapshot_save_count", "autoSnapshotSaveCount"),
+)
+_GOALS = {"started": "ready", "stopped": "off", "restarted": "ready"}
+_PAST = {"start": "started", "stop": "stopped", "restart": "restarted"}
+
+
+@dataclass(frozen=True)
+class MachineWish:
+    """The options of paperspace_machine. Times are seconds; None means not given."""
+
+    machine_ids: Sequence[str] = ()
+    state: str | None = None
+    auto_snapshot: Mapping[str, Any] = field(default_factory=dict)
+    skip_missing: bool = False
+    wait: bool = True
+    wait_timeout: float = 3600.0
+    wait_interval: float | None = None
+
+    def check(self) -> None:
+        """Raise InputError for what cannot be meant, before anything is sent."""
+        count = self.auto_snapshot.get("save_count")
+        problems = [
+            (not self.machine_ids, "machine_ids is an empty list: no machine is named."),
+            (
+                self.state is None and not self.auto_snapshot,
+                "Neither state nor auto_snapshot is set: there is nothing to do.",
+            ),
+            (
+                count is not None and not 0 <= count <= LARGEST_SAVE_COUNT,
+                f"auto_snapshot.save_count must be 0 to {LARGEST_SAVE_COUNT}, not {count}.",
+            ),
+            (self.wait_timeout <= 0, f"wait_timeout must be more than 0 seconds, not {self.wait_timeout:g}."),
+            (
+                self.wait_interval is not None and self.wait_interval <= 0,
+                f"wait_interval must be more than 0 seconds, not {self.wait_interval or 0:g}.",
+            ),
+        ]
+        for is_problem, text in problems:
+            if is_problem:
+                raise InputError(text)
+        for machine_id in self.machine_ids:
+            checked_id(machine_id)
+
+
+@dataclass(frozen=True)
+class Move:
+    """The next step of a machine: C(verb) to send (None: none), once it is in C(after) (None: at once)."""
+
+    verb: str | None = None
+    after: str | None = None
+
+
+def next_move(wanted: str | None, state: str) -> Move | None:
+    """What brings a machine from the state that it is in to the wanted one; None when there is nothing to do."""
+    if wanted is None or (wanted == "started" and state == "ready") or (wanted == "stopped" and state == "off"):
+        return None
+    if state == "off":
+        return Move("start")
+    if state == "stopping":
+        return Move(None) if wanted == "stopped" else Move("start", after="off")
+    verb = {"started": None, "stopped": "stop", "restarted": "restart"}[wanted]
+    if state == "ready" or verb is None:
+        return Move(verb)
+    # On its way up: serviceready is not up yet.
+    return Move(verb, after="ready")
+
+
+def changed_settings(machine: Machine, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, by their name on the wire, that are not yet as wanted."""
+    return {
+        wire_name: wanted[option]
+        for option, shown_name, wire_name in _AUTO_SNAPSHOT_FIELDS
+        if wanted.get(option) is not None and machine.fields.get(shown_name) != wanted[option]
+    }
+
+
+def auto_snapshot_of(machine: Machine) -> dict[str, Any]:
+    """The machine's settings of auto-snapshots, as the option has them."""
+    return {option: machine.fields.get(shown_name) for option, shown_name, _wire_name in _AUTO_SNAPSHOT_FIELDS}
+
+
+def run_machines(client: Client, wish: MachineWish, *, check_mode: bool, executor: Executor | None = None) -> Report:
+    """Do what is wished. Raises InputError before anything is touched; what goes wrong later stands in the outcomes."""
+    wish.check()
+    if executor is not None:
+        return _run(client, wish, check_mode, executor)
+    with ThreadPoolExecutor(max_workers=client.connection.concurrency) as pool:
+        return _run(client, wish, check_mode, pool)
+
+
+def _run(client: Client, wish: MachineWish, check_mode: bool, executor: Executor) -> Report:
+    client.check_key()
+    machine_ids = list(dict.fromkeys(wish.machine_ids))
+    warnings = ["machine_ids names a machine more than once; each is handled once."] * (
+        len(machine_ids) < len(wish.machine_ids)
+    )
+    machines = Reader(client, executor).machines(machine_ids)
+    missing = [machine_id for machine_id in machine_ids if machine_id not in machines]
+    if missing and not wish.skip_missing:
+        raise InputError(
+            f"No machine has the id {', '.join(missing)}. Nothing was touched; "
+            "take it out, or set skip_missing to go on without it."
+        )
+    outcomes = [_outcome(machine_id, machines.get(machine_id)) for machine_id in machine_ids]
+    before = _describe(outcomes)
+    due = [
+        outcome
+        for outcome in outcomes
+        if (machine := machines.get(outcome.machine_id))
+        and (changed_settings(machine, wish.auto_snapshot) or next_move(wish.state, machine.state))
+    ]
+    if check_mode:
+        for outcome in due:
+            _foretell(outcome, machines[outcome.machine_id], wish)
+    elif due:
+        deadline = client.clock() + wish.wait_timeout
+        task = Task(client, Reader(client, executor).recent(len(due)), wish.wait, wish.wait_timeout)
+        procedures = [
+            watched(task, outcome, _change(task, outcome, machines[outcome.machine_id], wish)) for outcome in due
+        ]
+        Scheduler(client, executor, deadline=deadline, interval=wish.wait_interval).run(procedures)
+    return Report(outcomes, warnings, before, _describe(outcomes))
+
+
+def _change(task: Task, outcome: MachineOutcome, machine: Machine, wish: MachineWish) -> Procedure[None]:
+    if (yield from until_idle(task, outcome)):
+        machine = yield Call(lambda: task.client.machine(outcome.machine_id))
+    settings = changed_settings(machine, wish.auto_snapshot)
+    if settings and not (yield from _update(task, outcome, settings)):
+        return
+    yield from _move(task, outcome, wish.state, machine.state)
+
+
+def _update(task: Task, outcome: MachineOutcome, settings: Mapping[str, Any]) -> Procedure[bool]:
+    """Change settings; False when that takes an event that is not waited for."""
+    client, machine_id = task.client, outcome.machine_id
+
+    def find() -> tuple[Machine, Event | None] | None:
+        found = client.machine(machine_id)
+        wanted = {
+            option: settings[wire_name] for option, _name, wire_name in _AUTO_SNAPSHOT_FIELDS if wire_name in settings
+        }
+        return None if changed_settings(found, wanted) else (found, None)
+
+    machine, event = yield from send_once(task, outcome, lambda: client.update_machine(machine_id, settings), find)
+    outcome.auto_snapshot = auto_snapshot_of(machine)
+    if event is not None and not (yield from follow(task, outcome, event)):
+        return False
+    outcome.status = "updated"
+    return True
+
+
+def _move(task: Task, outcome: MachineOutcome, wanted: str | None, state: str) -> Procedure[None]:
+    move = next_move(wanted, state)
+    if wanted is None or move is None:
+        return
+    if move.after is not None and task.wait:
+        yield from settle(task, outcome, {move.after})
+    is_done = True
+    if move.verb is not None:
+        is_done = yield from _send(task, outcome, move.verb)
+    if not task.wait:
+        outcome.status = outcome.status or "pending"
+    elif is_done:
+        machine = yield from settle(task, outcome, {_GOALS[wanted]})
+        outcome.state = machine.state
+        outcome.auto_snapshot = auto_snapshot_of(machine)
+        if move.verb is not None:
+            outcome.status = _PAST[move.verb]
+
+
+def _send(task: Task, outcome: MachineOutcome, verb: str) -> Procedure[bool]:
+    """Send the verb and wait for its event. A machine that is on its way already needs no event."""
+    client, machine_id = task.client, outcome.machine_id
+    try:
+        event: Event = yield from send_once(
+            task,
+            outcome,
+            lambda: client.change_machine(machine_id, verb),
+            lambda: new_event(task, machine_id, verb),
+        )
+    except Refused as refusal:
+        if verb == "start" and "currently starting" in str(refusal):
+            return True
+        raise
+    return (yield from follow(task, outcome, event))
+
+
+def _outcome(machine_id: str, machine: Machine | None) -> MachineOutcome:
+    if machine is None:
+        return MachineOutcome(machine_id, status="skipped", error="No machine has this id (skip_missing).")
+    return MachineOutcome(
+        machine_id, status="unchanged", name=machine.name, state=machine.state, auto_snapshot=auto_snapshot_of(machine)
+    )
+
+
+def _foretell(outcome: MachineOutcome, machine: Machine, wish: MachineWish) -> None:
+    """What check mode says instead of doing it."""
+    if changed_settings(machine, wish.auto_snapshot):
+        outcome.status = "would_update"
+        outcome.auto_snapshot = {
+            **outcome.auto_snapshot,
+            **{k: v for k, v in wish.auto_snapshot.items() if v is not None},
+        }
+    move = next_move(wish.state, machine.state)
+    if move is not None and move.verb is not None:
+        outcome.status = f"would_{move.verb}"
+        outcome.state = _GOALS[str(wish.state)]
+
+
+def _describe(outcomes: Sequence[MachineOutcome]) -> str:
+    """Each machine's state and settings as lines."""
+    return "".join(
+        f"{outcome.machine_id} ({outcome.name}):\n  state: {outcome.state}\n"
+        + "".join(f"  auto_snapshot_{key}: {value}\n" for key, value in outcome.auto_snapshot.items())
+        for outcome in outcomes
+        if outcome.status != "skipped"
+    )

@@ -1,0 +1,67 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules of this collection share: the frame from Ansible's parameters to one result or one error."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.community.paperspace.plugins.module_utils._client import Client
+from ansible_collections.community.paperspace.plugins.module_utils._connection import CONNECTION_SPEC, connection_from
+from ansible_collections.community.paperspace.plugins.module_utils._errors import PaperspaceError
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Report, failure_message
+from ansible_collections.community.paperspace.plugins.module_utils._transport import HAS_REQUESTS
+
+WAIT_SPEC: dict[str, dict[str, Any]] = {
+    "skip_missing": {"type": "bool", "default": False},
+    "wait": {"type": "bool", "default": True},
+    "wait_timeout": {"type": "float", "default": 3600.0},
+    "wait_interval": {"type": "float"},
+}
+
+
+def argument_spec(**options: dict[str, Any]) -> dict[str, Any]:
+    """The connection options and the module's own."""
+    return {**CONNECTION_SPEC, **options}
+
+
+def run_module(module: AnsibleModule, run: Callable[[Client], dict[str, Any]]) -> None:
+    """Run the module's work and exit with its result; any error of this collection becomes one message.
+
+    A result with C(msg) is a failure that still has something to return; C(warnings) in it are given as such.
+    """
+    if not HAS_REQUESTS:
+        module.fail_json(msg=missing_required_lib("requests"))
+    try:
+        connection = connection_from(module.params, os.environ, Path.home())
+        # The key can come from a place that Ansible does not know of; from here on it censors it like the option.
+        module.no_log_values.add(connection.api_key)
+        result = run(Client(connection))
+    except PaperspaceError as error:
+        module.fail_json(msg=str(error))
+    for warning in result.pop("warnings", ()):
+        module.warn(warning)
+    if "msg" in result:
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+def report_result(report: Report, kind: str) -> dict[str, Any]:
+    """The result of a task: C(kind) names the entries (C(snapshots), C(machines)), and without its s the only one."""
+    entries = [outcome.to_result() for outcome in report.outcomes]
+    result: dict[str, Any] = {
+        "changed": any(outcome.is_changed for outcome in report.outcomes),
+        kind: entries,
+        "warnings": list(report.warnings),
+        "diff": {"before": report.before, "after": report.after},
+    }
+    if len(entries) == 1:
+        result[kind.removesuffix("s")] = entries[0]
+    message = failure_message(report.outcomes)
+    return result if message is None else {**result, "msg": message}

@@ -1,0 +1,228 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The procedures that every change shares: send once, wait for the event, wait for the machine, end honestly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ansible_collections.community.paperspace.plugins.module_utils._client import Client
+from ansible_collections.community.paperspace.plugins.module_utils._errors import (
+    AnswerLost,
+    Busy,
+    DeadlinePassed,
+    PaperspaceError,
+    Refused,
+)
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Outcome
+from ansible_collections.community.paperspace.plugins.module_utils._proof import is_clear_failure
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Recent, running
+from ansible_collections.community.paperspace.plugins.module_utils._scheduler import (
+    Call,
+    EventEnd,
+    NextLook,
+    Pause,
+    Procedure,
+)
+from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine
+
+T = TypeVar("T")
+
+# A machine's state lags: "just after a restart it still reads ready for some seconds" (FACTS.md).
+STATE_LAG = 5.0
+FIRST_LOOK_AGAIN = 0.5
+LONGEST_LOOK_AGAIN = 30.0
+
+
+class Unsure(PaperspaceError):
+    """It is not known whether the work was done."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the procedures of one task share. Times are seconds."""
+
+    client: Client
+    recent: Recent
+    wait: bool = True
+    wait_timeout: float = 3600.0
+
+
+def watched(task: Task, outcome: Outcome, procedure: Procedure[None]) -> Procedure[None]:
+    """The procedure, with whatever stops it turned into the outcome's status and error."""
+    clock = task.client.clock
+    began = clock()
+    try:
+        yield from procedure
+    except DeadlinePassed as error:
+        outcome.status = "unsure" if outcome.doubt else "timed_out"
+        outcome.error = _on_timeout(task, outcome) + str(error)
+    except Unsure as error:
+        outcome.status, outcome.error = "unsure", str(error)
+    except PaperspaceError as error:
+        outcome.status, outcome.error = "failed", str(error)
+    finally:
+        outcome.seconds = clock() - began
+
+
+def send_once(task: Task, outcome: Outcome, request: Callable[[], T], find: Callable[[], T | None]) -> Procedure[T]:
+    """Send a request that must not be carried out twice, and return its result.
+
+    A busy machine is waited for. When the answer is lost, C(find) looks for what the request did (None: no trace
+    of it); it is sent again only when nothing came of it for as long as an answer may take.
+    """
+    sent_again = 0
+    was_lost = sent_before = False
+    busy_pause = FIRST_LOOK_AGAIN
+    while True:
+        try:
+            result: T = yield Call(request)
+        except Busy as busy:
+            if was_lost and (found := (yield from _look_once(find))) is not None:
+                return found
+            if not task.wait:
+                raise
+            outcome.waits_for = f"The machine was busy ({busy})"
+            yield from _until_free(task, outcome.machine_id, busy_pause)
+            busy_pause = min(LONGEST_LOOK_AGAIN, 2 * busy_pause)
+        except AnswerLost as lost:
+            sent_before = outcome.was_sent if not was_lost else sent_before
+            was_lost = outcome.was_sent = True
+            outcome.doubt = f"{lost} It is not known whether the service carried it out"
+            found = yield from _find_trace(task, find)
+            outcome.doubt = ""
+            if found is not None:
+                return found
+            if sent_again >= task.client.connection.retries:
+                outcome.was_sent = sent_before
+                raise
+            sent_again += 1
+        else:
+            outcome.was_sent = True
+            return result
+
+
+def until_idle(task: Task, outcome: Outcome) -> Procedure[bool]:
+    """Wait for the events that were running on the machine when the task began; whether there were any."""
+    events = task.recent.running_on(outcome.machine_id) if task.wait else []
+    for event in events:
+        outcome.waits_for = f"The machine was busy with event {event.id} ({event.name})"
+        yield EventEnd(event)
+    outcome.waits_for = ""
+    return bool(events)
+
+
+def follow(task: Task, outcome: Outcome, event: Event) -> Procedure[bool]:
+    """Wait until the event is done; False when the task does not wait. Raises Unsure or Refused for any other end."""
+    outcome.take_event(event)
+    if not task.wait and not event.has_ended:
+        outcome.status = "pending"
+        return False
+    ended: Event = yield EventEnd(event)
+    outcome.take_event(ended)
+    if ended.state == "done":
+        return True
+    raise ended_badly(ended)
+
+
+def ended_badly(event: Event) -> PaperspaceError:
+    """What is known when an event ends in error or cancelled."""
+    what = f"Event {event.id} ({event.name})"
+    if event.state == "cancelled":
+        return Refused(f"{what} was cancelled by the service.")
+    if event.error:
+        return Refused(f"{what} ended in error: {event.error}")
+    if is_clear_failure(event):
+        return Unsure(
+            f"{what} ended in error, without a reason and without an end time: most likely nothing was done. {_LOOK}"
+        )
+    return Unsure(
+        f"{what} ended in error without a reason, but with an end time: the work may be done all the same. {_LOOK}"
+    )
+
+
+_LOOK = "Look at the machine and its snapshots in the Paperspace console before you rely on either."
+
+
+def settle(task: Task, outcome: Outcome, states: Collection[str]) -> Procedure[Machine]:
+    """Wait until the machine is in one of the states, and not just has not left it yet."""
+    clock = task.client.clock
+    arrived: float | None = None
+    has_moved = False
+    outcome.waits_for = f"The event was done, but the machine was not {' or '.join(sorted(states))} yet"
+    while True:
+        machine: Machine = yield NextLook(outcome.machine_id)
+        if machine.state not in states:
+            arrived, has_moved = None, True
+        elif has_moved:
+            return machine
+        else:
+            arrived = clock() if arrived is None else arrived
+            if clock() - arrived >= STATE_LAG:
+                return machine
+
+
+def new_event(task: Task, machine_id: str, name: str) -> Event | None:
+    """The machine's newest event of this name, if it came after the task began."""
+    for event in next(task.client.event_pages(machine_id), []):
+        if event.name == name:
+            return event if task.recent.is_new(event) else None
+    return None
+
+
+def _until_free(task: Task, machine_id: str, pause: float) -> Procedure[None]:
+    """Wait for what runs on a machine that answered that it is busy; a pause if nothing is seen to run."""
+    events: Sequence[Event] = (yield from _look_once(lambda: next(task.client.event_pages(machine_id), []))) or []
+    under_way = running(events, now=events[0].created if events else None)
+    for event in under_way:
+        yield EventEnd(event)
+    if not under_way:
+        yield Pause(pause)
+
+
+def _find_trace(task: Task, find: Callable[[], T | None]) -> Procedure[T | None]:
+    """What the request did, or None when for C(request_timeout) seconds nothing came of it."""
+    clock = task.client.clock
+    began = clock()
+    pause = FIRST_LOOK_AGAIN
+    while True:
+        try:
+            found: T | None = yield Call(find)
+        except DeadlinePassed:
+            raise
+        except PaperspaceError:
+            pass  # A look that fails shows nothing: look again, until wait_timeout.
+        else:
+            if found is not None or clock() - began >= task.client.connection.request_timeout:
+                return found
+        yield Pause(pause)
+        pause = min(LONGEST_LOOK_AGAIN, 2 * pause)
+
+
+def _look_once(find: Callable[[], T | None]) -> Procedure[T | None]:
+    try:
+        found: T | None = yield Call(find)
+    except DeadlinePassed:
+        raise
+    except PaperspaceError:
+        return None
+    return found
+
+
+def _on_timeout(task: Task, outcome: Outcome) -> str:
+    waited = f"within wait_timeout ({task.wait_timeout:g} s)"
+    if outcome.doubt:
+        return f"{outcome.doubt}, and this could not be found out {waited}. {_LOOK}"
+    if outcome.event_state == "done" and outcome.waits_for:
+        return f"{outcome.waits_for} {waited}. The work may still finish (event {outcome.event_id})."
+    if outcome.event_id and outcome.event_state != "done":
+        return (
+            f"Event {outcome.event_id} did not end {waited}. The work may still finish; "
+            "run the same task again to wait for it."
+        )
+    if outcome.waits_for:
+        return f"{outcome.waits_for} and did not become free {waited}; nothing was begun."
+    return f"Its turn did not come {waited}; nothing was begun."

@@ -1,0 +1,170 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading what a fleet has, with as few requests as the API allows.
+
+The API lists the whole team or one machine, and nothing between. So lists of the team are read as long as that
+is cheaper than asking machine by machine, and then machine by machine: at most twice the best possible.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client
+from ansible_collections.community.paperspace.plugins.module_utils._errors import NotFound
+from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine, Snapshot
+
+# "More than ten minutes in one transition is a fault in the vendor's own words" (FACTS.md); after a day an event
+# that still claims to run says nothing of the machine any more.
+STUCK_AFTER = timedelta(days=1)
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _OfMachine(Protocol):
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def machine_id(self) -> str | None: ...
+
+
+Item = TypeVar("Item", bound=_OfMachine)
+
+
+@dataclass(frozen=True)
+class Recent:
+    """The team's newest events, as of one moment: what runs now, and which events are older than what comes next.
+
+    Times are the service's own, so that a wrong clock here does no harm.
+    """
+
+    events: Sequence[Event] = ()
+
+    def is_new(self, event: Event) -> bool:
+        """Whether the event came after this moment."""
+        newest = self.newest
+        return newest is None or (event.created >= newest and event not in self)
+
+    def __contains__(self, event: Event) -> bool:
+        return any(event.id == known.id for known in self.events)
+
+    @property
+    def newest(self) -> datetime | None:
+        return max((event.created for event in self.events), default=None)
+
+    def running_on(self, machine_id: str) -> list[Event]:
+        return running([event for event in self.events if event.machine_id == machine_id], now=self.newest)
+
+
+def running(events: Iterable[Event], now: datetime | None) -> list[Event]:
+    """The events that still run, without those that have been stuck for so long that they mean nothing."""
+    return [event for event in events if not event.has_ended and (now is None or now - event.created < STUCK_AFTER)]
+
+
+def snapshots_of(client: Client, machine_id: str) -> list[Snapshot]:
+    """One machine's snapshots, newest first."""
+    return _read(client.snapshot_pages(machine_id))
+
+
+def events_of(client: Client, machine_id: str, since: datetime | None) -> list[Event]:
+    """One machine's events, newest first, back to C(since) or to the first."""
+    return _read(_until(client.event_pages(machine_id), since))
+
+
+class Reader:
+    """Reads machines, snapshots and events of a fleet. Each method raises what the client raises."""
+
+    def __init__(self, client: Client, executor: Executor) -> None:
+        self._client = client
+        self._executor = executor
+
+    def machines(self, machine_ids: Sequence[str]) -> dict[str, Machine]:
+        """The machines that exist, by id; those that do not are left out."""
+        found: dict[str, Machine] = {}
+        missing = set(machine_ids)
+        # Two pages cost as much as two machines; then ask for what is left.
+        for number, page in enumerate(self._client.machine_pages() if len(missing) > 1 else (), start=1):
+            found.update((machine.id, machine) for machine in page if machine.id in missing)
+            missing.difference_update(found)
+            if number >= len(missing):
+                break
+        found.update((key, machine) for key, machine in self._each(sorted(missing), self._machine_if_any) if machine)
+        return {machine_id: found[machine_id] for machine_id in machine_ids if machine_id in found}
+
+    def snapshots(self, machine_ids: Sequence[str]) -> dict[str, list[Snapshot]]:
+        """Each machine's snapshots, newest first."""
+        return self._by_machine(
+            machine_ids, self._client.snapshot_pages(), lambda machine_id: snapshots_of(self._client, machine_id)
+        )
+
+    def snapshots_by_id(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
+        """The snapshots that exist, by id."""
+        return {key: snapshot for key, snapshot in self._each(snapshot_ids, self._snapshot_if_any) if snapshot}
+
+    def events(self, machine_ids: Sequence[str], since: datetime | None = None) -> dict[str, list[Event]]:
+        """Each machine's events, newest first, back to C(since) or to the first."""
+        return self._by_machine(
+            machine_ids,
+            _until(self._client.event_pages(), since),
+            lambda machine_id: events_of(self._client, machine_id, since),
+        )
+
+    def recent(self, machine_count: int) -> Recent:
+        """The team's newest events: one page for each 120 machines."""
+        pages = itertools.islice(self._client.event_pages(), max(1, -(-machine_count // LARGEST_PAGE)))
+        return Recent([event for page in pages for event in page])
+
+    def _by_machine(
+        self, machine_ids: Sequence[str], team_pages: Iterator[list[Item]], of_machine: Callable[[str], list[Item]]
+    ) -> dict[str, list[Item]]:
+        if len(machine_ids) > 1:
+            items = _read(itertools.islice(team_pages, len(machine_ids)))
+            # Whether that was the whole list, or it just costs more than asking for each machine.
+            if next(team_pages, None) is None:
+                groups = group(items, lambda item: item.machine_id)
+                return {machine_id: list(groups.get(machine_id, ())) for machine_id in machine_ids}
+        return dict(self._each(machine_ids, of_machine))
+
+    def _each(self, keys: Sequence[K], function: Callable[[K], V]) -> Iterator[tuple[K, V]]:
+        return zip(keys, self._executor.map(function, keys), strict=True)
+
+    def _machine_if_any(self, machine_id: str) -> Machine | None:
+        try:
+            return self._client.machine(machine_id)
+        except NotFound:
+            return None
+
+    def _snapshot_if_any(self, snapshot_id: str) -> Snapshot | None:
+        try:
+            return self._client.snapshot(snapshot_id)
+        except NotFound:
+            return None
+
+
+def group(items: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:
+    """The items by key, in their order."""
+    groups: dict[K, list[V]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def _read(pages: Iterable[list[Item]]) -> list[Item]:
+    """All items once: a list can shift while it is read, and show an item on two pages."""
+    return list({item.id: item for page in pages for item in page}.values())
+
+
+def _until(pages: Iterator[list[Event]], since: datetime | None) -> Iterator[list[Event]]:
+    """The pages to the one that goes back beyond C(since)."""
+    for page in pages:
+        yield page
+        if since is not None and any(event.created < since for event in page):
+            return

@@ -1,0 +1,258 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many procedures side by side, waiting together with few requests.
+
+A procedure is a generator that reads as if its machine were alone: it yields what it needs (a request, the end
+of an event, another look at its machine, a pause) and is resumed with the result. All waiting goes through here,
+so that one page of events serves every machine that waits, and one clock and one deadline rule the whole task.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import queue
+from collections.abc import Callable, Collection, Generator, Iterable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client
+from ansible_collections.community.paperspace.plugins.module_utils._errors import DeadlinePassed, PaperspaceError
+from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine
+
+QUICKEST_POLL = 0.5
+SLOWEST_POLL = 30.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request, run in the pool. Resumes with its result, or with its exception raised."""
+
+    function: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class EventEnd:
+    """Resumes with the event when it is done, error or cancelled."""
+
+    event: Event
+
+
+@dataclass(frozen=True)
+class NextLook:
+    """Resumes with the machine as the next poll finds it."""
+
+    machine_id: str
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Resumes with None after so many seconds."""
+
+    seconds: float
+
+
+Step: TypeAlias = "Call | EventEnd | NextLook | Pause"
+T = TypeVar("T")
+Procedure = Generator[Step, Any, T]
+Item = TypeVar("Item", Event, Machine)
+
+
+def poll_interval(waited: float) -> float:
+    """Seconds between polls: quick at first, then a tenth of the time waited so far, at most half a minute."""
+    return min(SLOWEST_POLL, max(QUICKEST_POLL, waited / 10))
+
+
+class PageWatch(Generic[Item]):
+    """Finds wanted items on list pages, newest first, with at most one request per 120 wanted ones a look.
+
+    What foreign items push off the pages of one look is reached by the next, which goes on from there.
+    """
+
+    def __init__(self, page: Callable[[str | None], tuple[list[Item], str | None]], one: Callable[[str], Item]) -> None:
+        self._page: Callable[[str | None], tuple[list[Item], str | None]] = page
+        self._one: Callable[[str], Item] = one
+        self._cursor: str | None = None
+        self._seen: set[str] = set()
+        self.last_error: PaperspaceError | None = None
+
+    def look(self, wanted: Collection[str], since: datetime | None = None) -> dict[str, Item]:
+        """The wanted items that this look finds; none is older than C(since). A failing request ends the look."""
+        found: dict[str, Item] = {}
+        try:
+            if len(wanted) == 1:
+                (only,) = wanted
+                return {only: self._one(only)}
+            for _ in range(-(-len(wanted) // LARGEST_PAGE)):
+                items, cursor = self._page(self._cursor)
+                found.update((item.id, item) for item in items if item.id in wanted)
+                self._seen.update(found)
+                is_past = since is not None and any(isinstance(item, Event) and item.created < since for item in items)
+                if cursor in (None, self._cursor) or is_past or self._seen.issuperset(wanted):
+                    self._restart()
+                    break
+                self._cursor = cursor
+            self.last_error = None
+        except PaperspaceError as error:
+            self._restart()
+            self.last_error = error
+        return found
+
+    def _restart(self) -> None:
+        self._cursor = None
+        self._seen = set()
+
+
+class Scheduler:
+    """Runs procedures to their end. At C(deadline), by the client's clock, all waiting raises DeadlinePassed.
+
+    C(interval) fixes the seconds between polls; None lets them adapt.
+    """
+
+    def __init__(self, client: Client, executor: Executor, *, deadline: float, interval: float | None = None) -> None:
+        self._clock = client.clock
+        self._sleep = client.sleep
+        self._executor = executor
+        self._deadline = deadline
+        self._interval = interval
+        self._event_watch: PageWatch[Event] = PageWatch(
+            lambda cursor: client.event_page(cursor, retries=0), lambda event_id: client.event(event_id, retries=0)
+        )
+        self._machine_watch: PageWatch[Machine] = PageWatch(
+            lambda cursor: client.machine_page(cursor, retries=0),
+            lambda machine_id: client.machine(machine_id, retries=0),
+        )
+        self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+        self._calls: dict[Future[Any], Procedure[None]] = {}
+        self._events: dict[str, list[Procedure[None]]] = {}
+        self._event_times: dict[str, datetime] = {}
+        self._looks: dict[str, list[Procedure[None]]] = {}
+        self._pauses: list[tuple[float, int, Procedure[None]]] = []
+        self._numbers = itertools.count()
+        self._waiting_since: dict[Procedure[None], float] = {}
+        self._next_poll = float("inf")
+
+    def run(self, procedures: Iterable[Procedure[None]]) -> None:
+        """Return when every procedure has ended. Procedures handle their own errors."""
+        for procedure in procedures:
+            self._resume(procedure, None)
+        while self._calls or self._events or self._looks or self._pauses:
+            self._await_something()
+            now = self._clock()
+            if now >= self._deadline:
+                self._give_up()
+                continue
+            while self._pauses and self._pauses[0][0] <= now:
+                self._resume(heapq.heappop(self._pauses)[2], None)
+            if now >= self._next_poll:
+                self._poll()
+
+    def _await_something(self) -> None:
+        """Take in calls that have finished; sleep only when nothing but time can bring news."""
+        due = min(self._next_poll, self._pauses[0][0] if self._pauses else float("inf"), self._deadline)
+        delay = max(0.0, due - self._clock())
+        if not self._calls:
+            self._sleep(delay)
+            return
+        # Past the deadline there is nothing left to do but to hear how the calls under way end.
+        patience = None if self._clock() >= self._deadline else delay
+        try:
+            self._take_in(self._finished.get(timeout=patience))
+            while True:
+                self._take_in(self._finished.get_nowait())
+        except queue.Empty:
+            pass
+
+    def _take_in(self, future: Future[Any]) -> None:
+        procedure = self._calls.pop(future)
+        error = future.exception()
+        if error is None:
+            self._resume(procedure, future.result())
+        else:
+            self._throw(procedure, error)
+
+    def _poll(self) -> None:
+        if self._events:
+            oldest = min(self._event_times[event_id] for event_id in self._events)
+            for event in self._event_watch.look(self._events.keys(), since=oldest).values():
+                if event.has_ended:
+                    self._resume_all(self._events, event.id, event)
+        if self._looks:
+            for machine in self._machine_watch.look(self._looks.keys()).values():
+                self._resume_all(self._looks, machine.id, machine)
+        self._next_poll = float("inf")
+        if self._events or self._looks:
+            # The one that began to wait last sets the pace.
+            waiting = itertools.chain(*self._events.values(), *self._looks.values())
+            youngest = max(self._waiting_since[procedure] for procedure in waiting)
+            self._next_poll = self._clock() + self._interval_after(self._clock() - youngest)
+
+    def _interval_after(self, waited: float) -> float:
+        return poll_interval(waited) if self._interval is None else self._interval
+
+    def _give_up(self) -> None:
+        """Past the deadline: end all waiting. Calls under way are left to end by their own timeout."""
+        waiting = [
+            *itertools.chain(*self._events.values(), *self._looks.values()),
+            *(pause[2] for pause in self._pauses),
+        ]
+        self._events.clear()
+        self._looks.clear()
+        self._pauses.clear()
+        for procedure in waiting:
+            self._throw(procedure, self._deadline_passed())
+
+    def _deadline_passed(self) -> DeadlinePassed:
+        trouble = self._event_watch.last_error or self._machine_watch.last_error
+        return DeadlinePassed(f" The last look at it failed: {trouble}" if trouble else "")
+
+    def _resume_all(self, waiting: dict[str, list[Procedure[None]]], key: str, value: Any) -> None:
+        for procedure in waiting.pop(key, []):
+            self._resume(procedure, value)
+
+    def _resume(self, procedure: Procedure[None], value: Any) -> None:
+        try:
+            step = procedure.send(value)
+        except StopIteration:
+            self._waiting_since.pop(procedure, None)
+        else:
+            self._begin(procedure, step)
+
+    def _throw(self, procedure: Procedure[None], error: BaseException) -> None:
+        try:
+            step = procedure.throw(error)
+        except StopIteration:
+            self._waiting_since.pop(procedure, None)
+        else:
+            self._begin(procedure, step)
+
+    def _begin(self, procedure: Procedure[None], step: Step) -> None:
+        if isinstance(step, Call):
+            self._waiting_since.pop(procedure, None)
+            future = self._executor.submit(self._call, step.function)
+            self._calls[future] = procedure
+            future.add_done_callback(self._finished.put)
+            return
+        if isinstance(step, EventEnd) and step.event.has_ended:
+            self._resume(procedure, step.event)
+            return
+        now = self._clock()
+        if isinstance(step, Pause):
+            heapq.heappush(self._pauses, (now + step.seconds, next(self._numbers), procedure))
+            return
+        if procedure not in self._waiting_since:
+            self._waiting_since[procedure] = now
+            self._next_poll = min(self._next_poll, now + self._interval_after(0.0))
+        if isinstance(step, EventEnd):
+            self._events.setdefault(step.event.id, []).append(procedure)
+            self._event_times[step.event.id] = step.event.created
+        else:
+            self._looks.setdefault(step.machine_id, []).append(procedure)
+
+    def _call(self, function: Callable[[], Any]) -> Any:
+        if self._clock() >= self._deadline:
+            raise self._deadline_passed()
+        return function()

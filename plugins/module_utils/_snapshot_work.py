@@ -1,0 +1,233 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carrying out what was decided for snapshots: one procedure for each verb."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from ansible_collections.community.paperspace.plugins.module_utils._client import Client
+from ansible_collections.community.paperspace.plugins.module_utils._errors import NotFound, Refused
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import SnapshotOutcome
+from ansible_collections.community.paperspace.plugins.module_utils._procedures import (
+    FIRST_LOOK_AGAIN,
+    Task,
+    Unsure,
+    ended_badly,
+    follow,
+    new_event,
+    send_once,
+    settle,
+    until_idle,
+)
+from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof, State, needs_events_since, prove
+from ansible_collections.community.paperspace.plugins.module_utils._reading import events_of, snapshots_of
+from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Call, EventEnd, Pause, Procedure
+from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Action, named
+from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Snapshot
+
+# Whether a restore leaves the machine on or off is not published; both are a machine that has settled.
+SETTLED_STATES = frozenset({"ready", "off"})
+
+
+def carry_out(task: Task, action: Action, new_name: str | None, *, safety_snapshot: bool) -> Procedure[None]:
+    """The procedure for one action."""
+    outcome, snapshot = action.outcome, action.snapshot
+    if snapshot is None:
+        return create(task, outcome)
+    if action.verb in ("ensure", "replace"):
+        return ensure(task, outcome, snapshot)
+    if action.verb == "rename":
+        return rename(task, outcome, snapshot, str(new_name))
+    if action.verb == "delete":
+        return delete(task, outcome, snapshot)
+    return restore(task, outcome, snapshot, safety_snapshot=safety_snapshot)
+
+
+def create(task: Task, outcome: SnapshotOutcome) -> Procedure[None]:
+    """Take a snapshot of this name and see it done."""
+    client, machine_id, name = task.client, outcome.machine_id, str(outcome.name)
+
+    def find() -> tuple[Snapshot, Event | None] | None:
+        found = named(snapshots_of(client, machine_id), name)
+        return (found[0], None) if found else None
+
+    if (yield from until_idle(task, outcome)):
+        # What was running may have been a create of this very name, sent by a controller that died.
+        earlier = yield Call(find)
+        if earlier is not None:
+            yield from ensure(task, outcome, earlier[0])
+            return
+    sent: tuple[Snapshot, Event | None] = yield from send_once(
+        task, outcome, lambda: client.create_snapshot(machine_id, name), find
+    )
+    snapshot, event = sent
+    outcome.take_snapshot(snapshot)
+    if event is not None:
+        is_done = yield from follow(task, outcome, event)
+    else:
+        is_done = yield from _adopt(task, outcome, snapshot)
+    if is_done:
+        outcome.status = "created"
+
+
+def ensure(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedure[None]:
+    """Wait until a snapshot that is there is proven; one whose create failed is replaced."""
+    outcome.take_snapshot(snapshot)
+    proof = yield from _await_proof(task, outcome, snapshot, None)
+    if proof.state is State.DONE:
+        outcome.status = "unchanged"
+    elif proof.state is State.FAILED:
+        yield from delete(task, outcome, snapshot)
+        if outcome.status == "pending":
+            outcome.error = "A snapshot of this name whose create had failed is being deleted; run the same task again."
+        else:
+            outcome.status = ""
+            yield from create(task, outcome)
+    elif proof.state is State.UNSURE:
+        raise _unproven(snapshot, proof)
+
+
+def rename(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, new_name: str) -> Procedure[None]:
+    """Give a snapshot another name. There is no event to wait for."""
+
+    def find() -> Snapshot | None:
+        found = task.client.snapshot(snapshot.id)
+        return found if found.name == new_name else None
+
+    renamed = yield from send_once(task, outcome, lambda: task.client.rename_snapshot(snapshot.id, new_name), find)
+    outcome.take_snapshot(renamed)
+    outcome.status = "renamed"
+
+
+def delete(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedure[None]:
+    """Delete a snapshot. Found gone is unchanged, unless it was this task that asked for it."""
+    client = task.client
+
+    def is_gone() -> bool:
+        try:
+            client.snapshot(snapshot.id)
+        except NotFound:
+            return True
+        return False
+
+    def find() -> tuple[Event | None, bool] | None:
+        if is_gone():
+            return None, True
+        event = new_event(task, snapshot.machine_id, "snapshot-delete")
+        return (event, False) if event else None
+
+    def request() -> tuple[Event | None, bool]:
+        return client.delete_snapshot(snapshot.id), True
+
+    yield from until_idle(task, outcome)
+    while True:
+        try:
+            event, is_own = yield from send_once(task, outcome, request, find)
+        except NotFound:
+            # Only an earlier request of this task whose answer was lost can have done it; else somebody was faster.
+            outcome.status = "deleted" if outcome.was_sent else "unchanged"
+            return
+        if event is not None and not (yield from follow(task, outcome, event)):
+            return
+        # An event that was found, not answered, may have been the delete of another snapshot.
+        if is_own or (yield Call(is_gone)):
+            outcome.status = "deleted"
+            return
+
+
+def restore(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, *, safety_snapshot: bool) -> Procedure[None]:
+    """Put the machine back to the snapshot, and wait until it has settled."""
+    client, machine_id = task.client, snapshot.machine_id
+    yield from until_idle(task, outcome)
+    before: Sequence[Snapshot] = (yield Call(lambda: snapshots_of(client, machine_id))) if safety_snapshot else ()
+    event: Event = yield from send_once(
+        task,
+        outcome,
+        lambda: client.restore_snapshot(snapshot.id, safety_snapshot=safety_snapshot),
+        lambda: new_event(task, machine_id, "snapshot-restore"),
+    )
+    if not (yield from follow(task, outcome, event)):
+        return
+    yield from settle(task, outcome, SETTLED_STATES)
+    if safety_snapshot:
+        known = {item.id for item in before}
+        after: Sequence[Snapshot] = yield Call(lambda: snapshots_of(client, machine_id))
+        new = [item for item in after if item.id not in known]
+        manual = [item for item in new if not item.is_auto_snapshot] or new
+        outcome.safety_snapshot_id = manual[0].id if len(manual) == 1 else None
+        if outcome.safety_snapshot_id is None:
+            raise Unsure(
+                f"The machine was restored, but its safety snapshot cannot be told: {len(manual)} new snapshots "
+                f"({', '.join(item.id for item in manual) or 'none'})."
+            )
+    outcome.status = "restored"
+
+
+def prove_now(client: Client, snapshot: Snapshot, since: datetime | None) -> Proof | None:
+    """The proof of one snapshot as of now; None when it is gone. C(since): it is not older than that."""
+    snapshots = snapshots_of(client, snapshot.machine_id)
+    if not any(item.id == snapshot.id for item in snapshots):
+        return None
+    bound = since or needs_events_since(snapshot)
+    proof = prove(
+        snapshot, snapshots, events_of(client, snapshot.machine_id, bound), is_whole=bound is None, since=since
+    )
+    if bound is not None and proof.state is State.UNSURE:
+        events = events_of(client, snapshot.machine_id, None)
+        proof = prove(snapshot, snapshots, events, is_whole=True, since=since)
+    return proof
+
+
+def _await_proof(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, since: datetime | None) -> Procedure[Proof]:
+    """Wait until the snapshot's create has ended, and say how. Leaves C(pending) when the task does not wait."""
+    clock = task.client.clock
+    began = clock()
+    while True:
+        proof: Proof | None = yield Call(lambda: prove_now(task.client, snapshot, since))
+        if proof is None:
+            raise Refused(f"Snapshot {snapshot.id} was deleted by somebody else meanwhile.")
+        if proof.state is State.RUNNING:
+            outcome.take_event(proof.running[0])
+            if not task.wait:
+                outcome.status = "pending"
+                return proof
+            for event in proof.running:
+                outcome.take_event((yield EventEnd(event)))
+        elif (
+            proof.state is State.UNSURE
+            and not proof.events
+            and clock() - began < task.client.connection.request_timeout
+        ):
+            yield Pause(FIRST_LOOK_AGAIN)  # Events can become visible later than the snapshot.
+        else:
+            if len(proof.events) == 1:
+                outcome.take_event(proof.events[0])
+            return proof
+
+
+def _adopt(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedure[bool]:
+    """See a snapshot done whose create was answered by nothing; False when the task does not wait."""
+    proof = yield from _await_proof(task, outcome, snapshot, task.recent.newest)
+    if proof.state is State.RUNNING:
+        return False
+    if proof.state is State.FAILED:
+        raise ended_badly(proof.events[0])
+    if proof.state is not State.DONE:
+        raise _unproven(snapshot, proof)
+    return True
+
+
+def _unproven(snapshot: Snapshot, proof: Proof) -> Unsure:
+    return Unsure(
+        f"Snapshot {snapshot.id} has this name, but {proof.describe()}. "
+        "Delete it by its id (state=absent), or use another name."
+    )
+
+
+def one_after_another(procedures: Sequence[Procedure[None]]) -> Procedure[None]:
+    """For work on one machine that must not overlap."""
+    for procedure in procedures:
+        yield from procedure

@@ -1,0 +1,325 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The work of paperspace_snapshot for a whole fleet: read, decide, carry out, report.
+
+C(run_snapshots) serves the module and its action plugin alike; it knows nothing of Ansible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import datetime
+
+from ansible_collections.community.paperspace.plugins.module_utils._client import Client
+from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
+from ansible_collections.community.paperspace.plugins.module_utils._names import parse_run_name
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Report, SnapshotOutcome
+from ansible_collections.community.paperspace.plugins.module_utils._procedures import Task, watched
+from ansible_collections.community.paperspace.plugins.module_utils._proof import (
+    Proof,
+    State,
+    is_proven_by_name,
+    needs_events_since,
+    prove,
+)
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, group
+from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Scheduler
+from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import (
+    Action,
+    Wish,
+    choose_restored,
+    named,
+    plan_absent_by_id,
+    plan_absent_by_name,
+    plan_keep,
+    plan_present,
+    plan_rename,
+    plan_restored,
+    prefixed,
+    refuse_all,
+)
+from ansible_collections.community.paperspace.plugins.module_utils._snapshot_work import carry_out, one_after_another
+from ansible_collections.community.paperspace.plugins.module_utils._wire import Machine, Snapshot
+
+Listing = dict[str, list[Snapshot]]
+
+_WOULD = {
+    "create": "would_create",
+    "ensure": "unchanged",
+    "replace": "would_create",
+    "rename": "would_rename",
+    "delete": "would_delete",
+    "restore": "would_restore",
+}
+
+
+def run_snapshots(client: Client, wish: Wish, *, check_mode: bool, executor: Executor | None = None) -> Report:
+    """Do what is wished, and say what became of each machine or snapshot.
+
+    Raises InputError, before anything is touched, for what must be refused as a whole; Unauthorized for a bad
+    key; and what the client raises while reading. What goes wrong after that stands in the outcomes.
+    """
+    wish.check()
+    if executor is not None:
+        return _run(client, wish, check_mode, executor)
+    with ThreadPoolExecutor(max_workers=client.connection.concurrency) as pool:
+        return _run(client, wish, check_mode, pool)
+
+
+def _run(client: Client, wish: Wish, check_mode: bool, executor: Executor) -> Report:
+    client.check_key()
+    reader = Reader(client, executor)
+    planner = _Planner(reader, wish)
+    actions = planner.plan()
+    before = _describe(planner.listing, actions, after=False)
+    if check_mode:
+        for action in actions:
+            action.outcome.status = _WOULD.get(action.verb, action.outcome.status)
+    else:
+        _carry_out(client, reader, wish, actions, executor)
+    outcomes = [action.outcome for action in actions]
+    return Report(outcomes, planner.warnings, before, _describe(planner.listing, actions, after=True))
+
+
+def _carry_out(client: Client, reader: Reader, wish: Wish, actions: Sequence[Action], executor: Executor) -> None:
+    due = [action for action in actions if action.verb]
+    if not due:
+        return
+    deadline = client.clock() + wish.wait_timeout
+    machine_count = len({action.outcome.machine_id for action in due})
+    task = Task(client, reader.recent(machine_count), wish.wait, wish.wait_timeout)
+    procedures = [
+        one_after_another(
+            [
+                watched(
+                    task,
+                    action.outcome,
+                    carry_out(task, action, wish.new_name, safety_snapshot=wish.safety_snapshot),
+                )
+                for action in of_machine
+            ]
+        )
+        for of_machine in group(due, lambda action: action.outcome.machine_id).values()
+    ]
+    Scheduler(client, executor, deadline=deadline, interval=wish.wait_interval).run(procedures)
+
+
+class _Planner:
+    """Reads what is needed for the wish, and decides. C(listing) keeps what was found, by machine, newest first."""
+
+    def __init__(self, reader: Reader, wish: Wish) -> None:
+        self._reader = reader
+        self._wish = wish
+        self.listing: Listing = {}
+        self.warnings: list[str] = []
+        self._machine_ids = self._unique(wish.machine_ids, "machine_ids")
+        self._snapshot_ids = self._unique(wish.snapshot_ids, "snapshot_ids")
+        self._missing: list[str] = []
+
+    def plan(self) -> list[Action]:
+        if self._wish.snapshot_ids:
+            return self._plan_by_id()
+        self._machine_ids = self._existing_machines(self._machine_ids)
+        self.listing = self._reader.snapshots(self._machine_ids)
+        if self._wish.state == "present":
+            actions = self._plan_present()
+        elif self._wish.state == "restored":
+            actions = self._plan_restored_by_name()
+        elif self._wish.name_prefix is not None:
+            actions = self._plan_keep()
+        else:
+            actions = self._plan_absent_by_name()
+        return self._with_missing(actions)
+
+    def _plan_present(self) -> list[Action]:
+        name, new_name = str(self._wish.name), self._wish.new_name
+        if new_name is None:
+            proofs = self._proofs(lambda snapshots: named(snapshots, name))
+            return [plan_present(machine_id, name, found, proofs) for machine_id, found in self.listing.items()]
+        becomes = parse_run_name(new_name)
+        proofs = self._proofs(lambda snapshots: named(snapshots, name)) if becomes and becomes.is_closed else {}
+        return [plan_rename(machine_id, name, new_name, found, proofs) for machine_id, found in self.listing.items()]
+
+    def _plan_absent_by_name(self) -> list[Action]:
+        actions, problems = [], []
+        for machine_id, found in self.listing.items():
+            try:
+                actions.append(plan_absent_by_name(machine_id, str(self._wish.name), found))
+            except InputError as error:
+                problems.append(str(error))
+        refuse_all(problems, "deleted")
+        return actions
+
+    def _plan_keep(self) -> list[Action]:
+        prefix, keep, closed_runs = str(self._wish.name_prefix), int(self._wish.keep or 0), self._wish.closed_runs
+        proofs = self._proofs(lambda snapshots: prefixed(snapshots, prefix, closed_runs=closed_runs))
+        return [
+            action
+            for found in self.listing.values()
+            for action in plan_keep(found, prefix, keep, proofs, closed_runs=closed_runs)
+        ]
+
+    def _plan_restored_by_name(self) -> list[Action]:
+        name = str(self._wish.name)
+        proofs = self._proofs(lambda snapshots: named(snapshots, name))
+        chosen: dict[str, Snapshot] = {}
+        problems: list[str] = []
+        lacking: list[str] = []
+        for machine_id, found in self.listing.items():
+            try:
+                snapshot = choose_restored(machine_id, name, found, proofs)
+            except InputError as error:
+                problems.append(str(error))
+                continue
+            if snapshot is None:
+                lacking.append(machine_id)
+            else:
+                chosen[machine_id] = snapshot
+        if lacking and self._wish.skip_missing:
+            self._missing.extend(lacking)
+        elif lacking:
+            elsewhere = sorted({snapshot.machine_id for snapshot in chosen.values()})
+            hint = f" (machine {', '.join(elsewhere[:5])} has one)" if elsewhere else ""
+            problems.extend(f"machine {machine_id} has no snapshot named {name!r}{hint}" for machine_id in lacking)
+        return self._plan_restored(chosen.items(), proofs, problems)
+
+    def _plan_by_id(self) -> list[Action]:
+        found = self._reader.snapshots_by_id(self._snapshot_ids)
+        problems = [
+            f"snapshot {snapshot.id} belongs to machine {snapshot.machine_id}, which is not among machine_ids"
+            for snapshot in found.values()
+            if self._machine_ids and snapshot.machine_id not in self._machine_ids
+        ]
+        if self._wish.state == "absent":
+            refuse_all(problems, "deleted")
+            self.listing = group(found.values(), lambda snapshot: snapshot.machine_id)
+            return [plan_absent_by_id(snapshot_id, found.get(snapshot_id)) for snapshot_id in self._snapshot_ids]
+        absent = [snapshot_id for snapshot_id in self._snapshot_ids if snapshot_id not in found]
+        if not self._wish.skip_missing:
+            problems.extend(f"there is no snapshot {snapshot_id}" for snapshot_id in absent)
+        by_machine = group(found.values(), lambda snapshot: snapshot.machine_id)
+        problems.extend(
+            f"snapshots {', '.join(item.id for item in snapshots)} are of the same machine {machine_id}"
+            for machine_id, snapshots in by_machine.items()
+            if len(snapshots) > 1
+        )
+        refuse_all(problems, "restored")
+        machine_ids = self._existing_machines(list(by_machine))
+        self.listing = self._reader.snapshots(machine_ids)
+        chosen = [found[snapshot_id] for snapshot_id in self._snapshot_ids if snapshot_id in found]
+        gone = [
+            item.id for item in chosen if item.id not in {other.id for other in self.listing.get(item.machine_id, ())}
+        ]
+        refuse_all([f"snapshot {snapshot_id} is no longer listed with its machine" for snapshot_id in gone], "restored")
+        ids = {snapshot.id for snapshot in chosen}
+        proofs = self._proofs(lambda snapshots: [snapshot for snapshot in snapshots if snapshot.id in ids])
+        actions = self._plan_restored([(item.machine_id, item) for item in chosen], proofs, [])
+        skipped = [
+            Action(SnapshotOutcome("", status="skipped", id=snapshot_id, error="There is no such snapshot."))
+            for snapshot_id in absent
+        ]
+        return [*actions, *skipped]
+
+    def _plan_restored(
+        self, chosen: Iterable[tuple[str, Snapshot]], proofs: Mapping[str, Proof], problems: list[str]
+    ) -> list[Action]:
+        actions = []
+        for machine_id, snapshot in chosen:
+            try:
+                actions.append(plan_restored(machine_id, snapshot, proofs[snapshot.id]))
+            except InputError as error:
+                problems.append(str(error))
+        refuse_all(problems, "restored")
+        return actions
+
+    def _existing_machines(self, machine_ids: Sequence[str]) -> list[str]:
+        """Those that exist. Raises InputError for others, unless they may be skipped; warns of restore points."""
+        machines = self._reader.machines(machine_ids)
+        missing = [machine_id for machine_id in machine_ids if machine_id not in machines]
+        if missing and not self._wish.skip_missing:
+            raise InputError(
+                f"No machine has the id {', '.join(missing)}. Nothing was touched; "
+                "take it out, or set skip_missing to go on without it."
+            )
+        self._missing.extend(missing)
+        if self._wish.state in ("present", "restored"):
+            self.warnings.extend(filter(None, map(_restore_point_warning, machines.values())))
+        return list(machines)
+
+    def _proofs(self, select: Callable[[Sequence[Snapshot]], list[Snapshot]]) -> dict[str, Proof]:
+        """The proofs of the selected snapshots, by id, with as few events read as possible."""
+        selected = [snapshot for found in self.listing.values() for snapshot in select(found)]
+        proofs = {snapshot.id: Proof(State.DONE) for snapshot in selected if is_proven_by_name(snapshot)}
+        rest = [snapshot for snapshot in selected if snapshot.id not in proofs]
+        bounds = [needs_events_since(snapshot) for snapshot in rest]
+        since = None if None in bounds else min((bound for bound in bounds if bound), default=None)
+        proofs.update(self._prove(rest, since))
+        if since is not None:
+            doubtful = [snapshot for snapshot in rest if proofs[snapshot.id].state is State.UNSURE]
+            proofs.update(self._prove(doubtful, None))
+        return proofs
+
+    def _prove(self, snapshots: Sequence[Snapshot], since: datetime | None) -> dict[str, Proof]:
+        if not snapshots:
+            return {}
+        events = self._reader.events(list({snapshot.machine_id: None for snapshot in snapshots}), since)
+        return {
+            snapshot.id: prove(
+                snapshot, self.listing[snapshot.machine_id], events[snapshot.machine_id], is_whole=since is None
+            )
+            for snapshot in snapshots
+        }
+
+    def _with_missing(self, actions: Sequence[Action]) -> list[Action]:
+        """The actions in the order in which the machines were asked for, with the skipped ones in their places."""
+        skipped = [
+            Action(SnapshotOutcome(machine_id, status="skipped", name=self._wish.name, error=_SKIPPED))
+            for machine_id in self._missing
+        ]
+        order = {machine_id: number for number, machine_id in enumerate(self._wish.machine_ids or ())}
+        return sorted([*actions, *skipped], key=lambda action: order[action.outcome.machine_id])
+
+    def _unique(self, ids: Sequence[str] | None, option: str) -> list[str]:
+        unique = list(dict.fromkeys(ids or ()))
+        if ids and len(unique) < len(ids):
+            repeated = [some_id for some_id in unique if list(ids).count(some_id) > 1]
+            self.warnings.append(f"{option} names {', '.join(repeated)} more than once; each is handled once.")
+        return unique
+
+
+_SKIPPED = "There is no such machine, or it has no snapshot of this name (skip_missing)."
+
+
+def _restore_point_warning(machine: Machine) -> str | None:
+    if not machine.fields.get("restore_point_enabled"):
+        return None
+    return (
+        f"Machine {machine.id} ({machine.name}) has restore points on: it is put back at every shutdown, "
+        "so maintenance on it will be lost."
+    )
+
+
+def _describe(listing: Listing, actions: Sequence[Action], *, after: bool) -> str:
+    """Each machine's snapshots as lines, newest first: as found, or with what was done to them."""
+    lines = []
+    by_machine = group(actions, lambda action: action.outcome.machine_id)
+    for machine_id, of_machine in by_machine.items():
+        names = {snapshot.id: snapshot.name for snapshot in listing.get(machine_id, ())}
+        disk = "as it is"
+        for action in of_machine if after else ():
+            outcome, snapshot = action.outcome, action.snapshot
+            if outcome.status in ("created", "would_create", "pending") and action.verb in ("create", "replace"):
+                names = {outcome.id or "": str(outcome.name), **names}
+            elif snapshot is None:
+                continue
+            elif outcome.status in ("renamed", "would_rename"):
+                names[snapshot.id] = str(outcome.name)
+            elif outcome.status in ("deleted", "would_delete"):
+                names.pop(snapshot.id, None)
+            elif outcome.status in ("restored", "would_restore"):
+                disk = f"as of {snapshot.name} ({snapshot.id})"
+        lines.append(f"{machine_id or 'unknown machine'}:\n  disk: {disk}\n  snapshots:\n")
+        lines.extend(f"    - {name}\n" for name in names.values())
+    return "".join(lines)
