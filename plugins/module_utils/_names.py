@@ -21,7 +21,9 @@ OUTCOMES = ("ok", "restored")
 _TIME_FORMAT = "%Y%m%dT%H%M%SZ"
 _RUN_ID = r"\d{8}T\d{6}Z-[0-9a-f]{4}"
 _RUN_ID_ONLY = re.compile(_RUN_ID, re.ASCII)
-_RUN_NAME = re.compile(rf"(?P<prefix>.*?)(?P<run_id>{_RUN_ID})(?:-(?P<outcome>{'|'.join(OUTCOMES)}))?", re.ASCII | re.DOTALL)
+_RUN_NAME = re.compile(
+    rf"(?P<prefix>.*?)(?P<run_id>{_RUN_ID})(?:-(?P<outcome>{'|'.join(OUTCOMES)}))?", re.ASCII | re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def parse_run_name(name: str, prefix: str | None = None) -> RunName | None:
 
 def _is_time(text: str) -> bool:
     try:
-        datetime.strptime(text, _TIME_FORMAT)
+        datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=timezone.utc)
     except ValueError:
         return False
     return True

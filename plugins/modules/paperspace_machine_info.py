@@ -101,12 +101,14 @@ machines:
       sample: 53687091200
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.community.paperspace.plugins.module_utils._info import find_machines
 from ansible_collections.community.paperspace.plugins.module_utils._module import argument_spec, run_module
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "machine_ids": {"type": "list", "elements": "str", "aliases": ["machine_id"]},
     "name": {"type": "str"},
     "region": {"type": "str"},

@@ -92,12 +92,14 @@ snapshots:
       sample: open
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.community.paperspace.plugins.module_utils._info import find_snapshots
 from ansible_collections.community.paperspace.plugins.module_utils._module import argument_spec, run_module
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "machine_ids": {"type": "list", "elements": "str", "aliases": ["machine_id"]},
     "snapshot_ids": {"type": "list", "elements": "str", "aliases": ["snapshot_id"]},
     "name": {"type": "str"},
