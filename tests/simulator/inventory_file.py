@@ -66,7 +66,7 @@ def inventory(service: Service, folder: Path, hosts: Hosts) -> dict[str, Any]:
         prefix = re.match("[a-z]+", machine.name.lower())
         if prefix and prefix[0] not in ("all", "ungrouped", "paperspace"):
             groups.setdefault(prefix[0], {})[name] = {}
-    # Not in the group all: Ansible gives its variables to an implicit localhost as well, and there is no machine behind that.
+    # Not in the group all, whose variables an implicit localhost gets as well.
     children: dict[str, Any] = {"paperspace": {"hosts": members, "vars": variables(folder, hosts)}}
     children |= {group: {"hosts": names} for group, names in groups.items() if group not in members}
     return {"all": {"children": children}}
