@@ -107,11 +107,14 @@ async def _drop(nothing: NoAnswer, scope: Scope, receive: Receive, send: Send) -
         pass
 
 
-def build_app(service: Service, reset: Callable[[], Any] | None = None) -> Starlette:
+def build_app(service: Service, reset: Callable[[], Any] | None = None) -> ASGIApp:
     """The API below /v1 and the control endpoints below /control. `reset` stands in for the service's own."""
-    return Starlette(
-        routes=[
-            Mount(API_PREFIX, app=ApiApp(service)),
-            Mount(CONTROL_PREFIX, routes=Control(service, reset or service.reset).routes()),
-        ]
-    )
+    api = ApiApp(service)
+    control = Starlette(routes=[Mount(CONTROL_PREFIX, routes=Control(service, reset or service.reset).routes())])
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        # Not one of Starlette's routes: those match the decoded path, and an id with a line break matches none.
+        is_api = scope["type"] == "http" and scope["raw_path"].startswith(API_PREFIX.encode() + b"/")
+        await (api if is_api else control)(scope, receive, send)
+
+    return app

@@ -109,7 +109,8 @@ class Simulator:
 
 
 async def serve(options: argparse.Namespace, folder: Path) -> None:
-    listener = socket.socket()
+    # asyncio switches Nagle's algorithm off only where the protocol is named; with it, each answer takes 40 ms more.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", options.port))
     listener.listen(1024)

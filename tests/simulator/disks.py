@@ -89,6 +89,8 @@ class DiskFolders:
 
 def _copy(source: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
+    # Maintenance can delete the whole disk; there is an image of that too.
+    source.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, target, symlinks=True, ignore=_special_files, copy_function=_copy_file)
 
 

@@ -8,6 +8,7 @@ A machine is up while its state is serviceready or ready and `etc/network` on it
 from __future__ import annotations
 
 import functools
+import logging
 import socket
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from .disks import HOST_KEY, DiskFolders
 from .records import RUNNING, Machine
 from .service import Service
 from .shell import DiskFiles, Shells
+
+LOG = logging.getLogger(__name__)
 
 FIRST_PUBLIC = "127.64.0.1"
 LOOPBACK = "127.0.0.1"
@@ -85,20 +88,21 @@ class Host:
         for address in self._listeners.keys() - addresses:
             self._listeners.pop(address).close()
         for address in addresses - self._listeners.keys():
-            self._listeners[address] = await asyncssh.listen(
-                address,
-                self.port,
-                server_factory=functools.partial(_Login, self),
-                server_host_keys=[str(self._disk / HOST_KEY)],
-                authorized_client_keys=str(self._client_key),
-                process_factory=self._shells.serve,
-                sftp_factory=functools.partial(DiskFiles, disk=self._disk),
-                allow_scp=True,
-                encoding=None,
-                line_editor=False,
-                # Ansible's forks open many sessions in one connection.
-                login_timeout=30,
-            )
+            self._listeners[address] = await self._listen(address)
+
+    async def _listen(self, address: str) -> asyncssh.SSHAcceptor:
+        return await asyncssh.listen(
+            address,
+            self.port,
+            server_factory=functools.partial(_Login, self),
+            server_host_keys=[str(self._disk / HOST_KEY)],
+            authorized_client_keys=str(self._client_key),
+            process_factory=self._shells.serve,
+            sftp_factory=functools.partial(DiskFiles, disk=self._disk),
+            allow_scp=True,
+            encoding=None,
+            line_editor=False,
+        )
 
     def cut_network(self) -> None:
         """No more connections, old or new; what hung on them dies."""
@@ -188,16 +192,23 @@ class Hosts:
         running = machine.state in RUNNING
         if host.running and not running:
             host.cut_power()
-        elif running and not host.running:
+        elif not running:
+            # A listener may have come up while a restore began.
+            host.cut_network()
+        elif not host.running:
             self.folders.boot(machine.id)
-        elif running and self.folders.wants_reboot(machine.id):
+        elif self.folders.wants_reboot(machine.id):
             host.cut_power()
             self.folders.boot(machine.id)
             host.down_until = now + service.settings.reboot_seconds
         host.running = running
         if running and now >= host.down_until and self.folders.network_is_up(machine.id):
             given = {machine.fields["publicIp"], machine.fields["privateIp"]}
-            await host.listen({address for address in given if address})
+            try:
+                await host.listen({address for address in given if address})
+            except (OSError, asyncssh.KeyImportError) as error:
+                # Maintenance can break the host key too: then the machine's SSH server does not come up.
+                LOG.warning("machine %s (%s) cannot answer SSH: %s", machine.name, machine.id, error)
         elif running:
             host.cut_network()
 

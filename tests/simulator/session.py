@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from http.client import RemoteDisconnected
+from http.client import RemoteDisconnected, responses
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -107,6 +107,7 @@ class SimulatorAdapter(HTTPAdapter):
             body=io.BytesIO(answer.body[:sent_bytes]),
             headers={**answer.headers, "content-length": str(len(answer.body))},
             status=answer.status,
+            reason=responses.get(answer.status, ""),
             preload_content=False,
             request_method=request.method,
             enforce_content_length=True,
