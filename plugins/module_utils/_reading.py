@@ -23,6 +23,8 @@ from ansible_collections.community.paperspace.plugins.module_utils._wire import 
 # "More than ten minutes in one transition is a fault in the vendor's own words" (FACTS.md); after a day an event
 # that still claims to run says nothing of the machine any more.
 STUCK_AFTER = timedelta(days=1)
+PAGES_FOR_A_HINT = 5
+NAMES_IN_A_HINT = 5
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -108,6 +110,12 @@ class Reader:
     def snapshots_by_id(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
         """The snapshots that exist, by id."""
         return {key: snapshot for key, snapshot in self._each(snapshot_ids, self._snapshot_if_any) if snapshot}
+
+    def owners(self, name: str, besides: Sequence[str]) -> list[str]:
+        """Some other machines that have a snapshot of this name, for a message: as far as a few pages show."""
+        pages = itertools.islice(self._client.snapshot_pages(), PAGES_FOR_A_HINT)
+        owners = {item.machine_id: None for page in pages for item in page if item.name == name}
+        return [machine_id for machine_id in owners if machine_id not in besides][:NAMES_IN_A_HINT]
 
     def events(self, machine_ids: Sequence[str], since: datetime | None = None) -> dict[str, list[Event]]:
         """Each machine's events, newest first, back to C(since) or to the first."""

@@ -180,8 +180,8 @@ class _Planner:
         if lacking and self._wish.skip_missing:
             self._missing.extend(lacking)
         elif lacking:
-            elsewhere = sorted({snapshot.machine_id for snapshot in chosen.values()})
-            hint = f" (machine {', '.join(elsewhere[:5])} has one)" if elsewhere else ""
+            owners = self._reader.owners(name, besides=lacking)
+            hint = f"; machine {', '.join(owners)} has one" if owners else ""
             problems.extend(f"machine {machine_id} has no snapshot named {name!r}{hint}" for machine_id in lacking)
         return self._plan_restored(chosen.items(), proofs, problems)
 
