@@ -181,7 +181,7 @@ class _Planner:
             self._missing.extend(lacking)
         elif lacking:
             owners = self._reader.owners(name, besides=lacking)
-            hint = f"; machine {', '.join(owners)} has one" if owners else ""
+            hint = f" (machine {', '.join(owners)} has)" if owners else ""
             problems.extend(f"machine {machine_id} has no snapshot named {name!r}{hint}" for machine_id in lacking)
         return self._plan_restored(chosen.items(), proofs, problems)
 
