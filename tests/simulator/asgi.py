@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -55,15 +56,14 @@ class ApiApp:
         try:
             response = self._service.handle(request)
         except NoAnswer as nothing:
-            await asyncio.sleep(nothing.delay_seconds)
+            await _hold(nothing.delay_seconds, receive)
             await _drop(nothing, scope, receive, send)
             return
         except Exception:
             # The contract has a body for this too; the traceback still goes to the server's log.
             await _send(ApiError(500, "The simulator has a bug.").response(), send)
             raise
-        if response.delay_seconds:
-            await asyncio.sleep(response.delay_seconds)
+        await _hold(response.delay_seconds, receive)
         await _send(response, send, close=too_large)
 
 
@@ -79,6 +79,18 @@ async def _read_body(receive: Receive, limit: int) -> tuple[bytes, bool]:
             return b"".join(chunks)[: limit + 1], True
         if not message.get("more_body", False):
             return b"".join(chunks), False
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _hold(seconds: float, receive: Receive) -> None:
+    """Let the client wait, but no longer than it does."""
+    if seconds:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(_disconnected(receive), seconds)
 
 
 async def _send(response: Response, send: Send, close: bool = False) -> None:
@@ -103,8 +115,7 @@ async def _drop(nothing: NoAnswer, scope: Scope, receive: Receive, send: Send) -
     if not isinstance(nothing, AnswerTimeout):
         scope["extensions"][TRANSPORT].close()
     # The server takes an early return for a bug of the app and answers 500: stay until the connection is gone.
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    await _disconnected(receive)
 
 
 def build_app(service: Service, reset: Callable[[], Any] | None = None) -> ASGIApp:

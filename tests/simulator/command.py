@@ -138,6 +138,9 @@ async def serve(options: argparse.Namespace, folder: Path) -> None:
     looking = asyncio.create_task(look_for_ever())
     # A look that fails must not leave a service behind whose machines stand still.
     looking.add_done_callback(lambda _: setattr(server, "should_exit", True))
+    # The server handles signals from now on, and raises the one that ended it once more at its end: no failure.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     print(json.dumps(simulator.description(listener.getsockname()[1])), flush=True)
     try:
         await server.serve(sockets=[listener])
@@ -149,7 +152,6 @@ async def serve(options: argparse.Namespace, folder: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
-    # The server raises the signal that ended it once more when it is done. That is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as stack:

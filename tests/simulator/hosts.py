@@ -73,13 +73,14 @@ def free_port(address: str) -> int:
 class Host:
     """One machine's SSH side."""
 
-    def __init__(self, machine_id: str, disk: Path, port: int, client_key: Path) -> None:
+    def __init__(self, disk: Path, port: int, client_key: Path) -> None:
         self.port = port
         self._disk = disk
         self._client_key = client_key
-        self._shells = Shells(machine_id, disk)
+        self._shells = Shells(disk)
         self._listeners: dict[str, asyncssh.SSHAcceptor] = {}
         self._connections: set[asyncssh.SSHServerConnection] = set()
+        self._cuts = 0
         self.running = False
         self.down_until = 0.0
 
@@ -88,7 +89,14 @@ class Host:
         for address in self._listeners.keys() - addresses:
             self._listeners.pop(address).close()
         for address in addresses - self._listeners.keys():
-            self._listeners[address] = await self._listen(address)
+            cuts = self._cuts
+            listener = await self._listen(address)
+            if cuts == self._cuts:
+                self._listeners[address] = listener
+            else:
+                # Switched off, or gone altogether, while it was about to listen.
+                listener.close()
+                return
 
     async def _listen(self, address: str) -> asyncssh.SSHAcceptor:
         return await asyncssh.listen(
@@ -106,6 +114,7 @@ class Host:
 
     def cut_network(self) -> None:
         """No more connections, old or new; what hung on them dies."""
+        self._cuts += 1
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
@@ -159,7 +168,7 @@ class Hosts:
     def create(self, machine: Machine) -> None:
         self.folders.create(machine.id, machine.name)
         port = self.port or free_port(LOOPBACK)
-        self._hosts[machine.id] = Host(machine.id, self.folders.disk(machine.id), port, self._client_key)
+        self._hosts[machine.id] = Host(self.folders.disk(machine.id), port, self._client_key)
 
     def remove(self, machine: Machine) -> None:
         self._hosts.pop(machine.id).cut_power()
@@ -193,7 +202,6 @@ class Hosts:
         if host.running and not running:
             host.cut_power()
         elif not running:
-            # A listener may have come up while a restore began.
             host.cut_network()
         elif not host.running:
             self.folders.boot(machine.id)

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import asyncssh
 
-MACHINE_VARIABLE = "SIMULATOR_MACHINE"
-"""In the environment of every process of a machine, so that those who left their session are found too."""
+DISK_VARIABLE = "SIMULATOR_DISK"
+"""In the environment of every process of a machine, so that those who left their session are found too. It holds the
+disk's path, not the machine's id: simulators that run at the same time have machines of the same ids."""
 
 OUTPUT_GRACE_SECONDS = 1.0
 
@@ -36,8 +37,7 @@ class DiskFiles(asyncssh.SFTPServer):
 class Shells:
     """The processes of one machine."""
 
-    def __init__(self, machine_id: str, disk: Path) -> None:
-        self._machine_id = machine_id
+    def __init__(self, disk: Path) -> None:
         self._disk = disk
         self._running: dict[asyncio.subprocess.Process, asyncssh.SSHServerConnection] = {}
 
@@ -72,7 +72,7 @@ class Shells:
             "HOME": str(self._disk),
             "USER": channel.get_extra_info("username"),
             "SHELL": "/bin/sh",
-            MACHINE_VARIABLE: self._machine_id,
+            DISK_VARIABLE: str(self._disk),
         }
         streams = terminal[1] if terminal else asyncio.subprocess.PIPE
         if terminal:
@@ -111,7 +111,7 @@ class Shells:
     def kill_all(self) -> None:
         """Every process of the machine, as when its power goes."""
         self.kill()
-        mark = f"{MACHINE_VARIABLE}={self._machine_id}".encode()
+        mark = os.fsencode(f"{DISK_VARIABLE}={self._disk}")
         for folder in Path("/proc").glob("[0-9]*"):
             # Of other users, or gone by now.
             with contextlib.suppress(OSError):
