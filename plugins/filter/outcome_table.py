@@ -1,0 +1,89 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: outcome_table
+short_description: Show what became of each machine as lines of text
+version_added: 0.1.0
+author:
+  - The community.paperspace authors (@ansible-community)
+description:
+  - Puts entries of a result, like those of M(community.paperspace.paperspace_snapshot), into a table that reads well as
+    the message of M(ansible.builtin.debug).
+  - What went wrong stands under the machine's line.
+options:
+  _input:
+    description:
+      - The entries. Each may have C(host), C(machine_id), C(status), C(id) and C(name) of the snapshot, C(seconds), and
+        C(error).
+    type: list
+    elements: dict
+    required: true
+  snapshot:
+    description: Whether the snapshots are shown by their ids or their names.
+    type: str
+    choices: [id, name]
+    default: id
+  width:
+    description: How many characters a line of an error may have.
+    type: int
+    default: 68
+"""
+
+EXAMPLES = r"""
+- name: Show what became of the snapshots
+  ansible.builtin.debug:
+    msg: "{{ taken.snapshots | community.paperspace.outcome_table }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The lines, the first of which names the columns.
+  type: list
+  elements: str
+"""
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+
+def outcome_table(entries: Sequence[Mapping[str, Any]], snapshot: str = "id", width: int = 68) -> list[str]:
+    """The lines. Raises AnsibleFilterError when C(snapshot) names no way to show one."""
+    if snapshot not in ("id", "name"):
+        raise AnsibleFilterError(f"snapshot is id or name, not {snapshot!r}.")
+    keys = ("host", "machine_id", "status", snapshot, "seconds")
+    rows = [("HOST", "MACHINE", "STATUS", "SNAPSHOT", "SECONDS")]
+    rows.extend((*map(str, (_shown(entry.get(key)) for key in keys)),) for entry in entries)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row, entry in zip(rows, [{}, *entries], strict=True):
+        cells = [cell.ljust(column) for cell, column in zip(row[:-1], widths, strict=False)]
+        lines.append("  ".join([*cells, row[-1].rjust(widths[-1])]))
+        lines.extend(
+            textwrap.wrap(
+                str(entry.get("error") or ""),
+                width,
+                initial_indent="    ",
+                subsequent_indent="    ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
+    return lines
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"outcome_table": outcome_table}
