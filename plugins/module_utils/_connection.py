@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
 
 try:
-    import tomllib as toml
+    import tomllib as toml  # type: ignore[import-not-found, unused-ignore]
 except ImportError:  # Python 3.10
     try:
         import tomli as toml  # type: ignore[import-not-found, no-redef, unused-ignore]
