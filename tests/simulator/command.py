@@ -39,6 +39,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dir", type=Path, help="for disks, snapshots, keys and inventory; default: a temporary one")
     parser.add_argument("--machines", type=int, default=5, help="how many machines there are at first")
     parser.add_argument("--no-ssh", action="store_true", help="machines exist in the API only, without disk and SSH")
+    parser.add_argument(
+        "--one-address", action="store_true", help="all machines on 127.0.0.1, each with its own port, as on macOS"
+    )
     parser.add_argument("--key", default=Settings.api_key, help="the API key that the service knows")
     parser.add_argument("--settings", type=json.loads, default={}, help="settings to change, as a JSON object")
     parser.add_argument("--with-parent", action="store_true", help="end when the process that started this ends")
@@ -68,7 +71,7 @@ class Simulator:
             self.service = Service(SystemClock(), settings)
         else:
             self._make_client_key()
-            self.hosts = Hosts(folder, folder / "private_key.pub", options.ssh_port)
+            self.hosts = Hosts(folder, folder / "private_key.pub", options.ssh_port, options.one_address)
             self.service = Service(SystemClock(), settings, self.hosts, self.hosts.addresses)
         self._add_machines()
 

@@ -149,10 +149,10 @@ class _Login(asyncssh.SSHServer):
 class Hosts:
     """All machines' SSH sides; told by the service what happens to the disks, and looking after the rest itself."""
 
-    def __init__(self, folder: Path, client_key: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, client_key: Path, port: int = 0, one_address: bool = False) -> None:
         self.folders = DiskFolders(folder)
-        self.wide = loopback_is_wide()
-        self.port = port or (free_port(FIRST_PUBLIC) if self.wide else 0)
+        self.wide = not one_address and loopback_is_wide()
+        self.port = (port or free_port(FIRST_PUBLIC)) if self.wide else 0
         """The port of all machines; 0 when each has its own."""
         self._client_key = client_key
         self._hosts: dict[str, Host] = {}
@@ -167,8 +167,14 @@ class Hosts:
 
     def create(self, machine: Machine) -> None:
         self.folders.create(machine.id, machine.name)
-        port = self.port or free_port(LOOPBACK)
+        port = self.port or self._own_port()
         self._hosts[machine.id] = Host(self.folders.disk(machine.id), port, self._client_key)
+
+    def _own_port(self) -> int:
+        taken = {host.port for host in self._hosts.values()}
+        while (port := free_port(LOOPBACK)) in taken:
+            pass
+        return port
 
     def remove(self, machine: Machine) -> None:
         self._hosts.pop(machine.id).cut_power()
