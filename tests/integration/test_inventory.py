@@ -340,3 +340,14 @@ def test_a_failure_leaves_no_host_behind(ansible: Ansible, simulator: Simulator)
     result = ansible.run("ansible-inventory", "-i", write(ansible), "--list", rc=None)
     assert hosts(parsed(result)) == {}
     assert "answered 403 without JSON" in result.message
+
+
+def test_a_key_from_a_vault(ansible: Ansible, simulator: Simulator) -> None:
+    del ansible.environment["PAPERSPACE_API_KEY"]
+    password = ansible.write("password", "secret\n")
+    secret = ansible.write("secret.yml", simulator.key)
+    ansible.run("ansible-vault", "encrypt", "--vault-password-file", password, secret)
+    lines = "".join(f"  {line}\n" for line in secret.read_text(encoding="utf-8").splitlines())
+    path = ansible.write("paperspace.yml", f"plugin: {PLUGIN}\napi_key: !vault |\n{lines}")
+    result = ansible.run("ansible-inventory", "-i", path, "--list", "-vvvv", "--vault-password-file", password)
+    assert "web1" in result.stdout
