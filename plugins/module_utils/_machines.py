@@ -20,6 +20,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._procedures i
     send_once,
     settle,
     until_idle,
+    wait_problems,
     watched,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader
@@ -64,11 +65,7 @@ class MachineWish:
                 count is not None and not 0 <= count <= LARGEST_SAVE_COUNT,
                 f"auto_snapshot.save_count must be 0 to {LARGEST_SAVE_COUNT}, not {count}.",
             ),
-            (self.wait_timeout <= 0, f"wait_timeout must be more than 0 seconds, not {self.wait_timeout:g}."),
-            (
-                self.wait_interval is not None and self.wait_interval <= 0,
-                f"wait_interval must be more than 0 seconds, not {self.wait_interval or 0:g}.",
-            ),
+            *wait_problems(self.wait_timeout, self.wait_interval),
         ]
         for is_problem, text in problems:
             if is_problem:

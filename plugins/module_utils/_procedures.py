@@ -51,6 +51,15 @@ class Task:
     wait_timeout: float = 3600.0
 
 
+def wait_problems(wait_timeout: float, wait_interval: float | None) -> list[tuple[bool, str]]:
+    """Of each of the two options, whether it is one that nobody can wait for, and what to say then."""
+    times = {"wait_timeout": wait_timeout, "wait_interval": 1.0 if wait_interval is None else wait_interval}
+    return [
+        (not 0 < seconds < float("inf"), f"{option} must be more than 0 seconds and finite, not {seconds:g}.")
+        for option, seconds in times.items()
+    ]
+
+
 def watched(task: Task, outcome: Outcome, procedure: Procedure[None]) -> Procedure[None]:
     """The procedure, with whatever stops it turned into the outcome's status and error."""
     clock = task.client.clock
@@ -157,9 +166,10 @@ def settle(task: Task, outcome: Outcome, states: Collection[str]) -> Procedure[M
         machine: Machine = yield NextLook(outcome.machine_id)
         if machine.state not in states:
             arrived, has_moved = None, True
-        elif has_moved:
+        elif has_moved and machine.state == "ready":
             return machine
         else:
+            # A machine that is seen off may be on its way through it, as in a restore.
             arrived = clock() if arrived is None else arrived
             if clock() - arrived >= STATE_LAG:
                 return machine

@@ -25,6 +25,8 @@ from ansible_collections.community.paperspace.plugins.module_utils._wire import 
 
 QUICKEST_POLL = 0.5
 SLOWEST_POLL = 30.0
+# What any clock can sleep at once, however long a task may wait.
+LONGEST_SLEEP = 3600.0
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class Scheduler:
     def _await_something(self) -> None:
         """Take in calls that have finished; sleep only when nothing but time can bring news."""
         due = min(self._next_poll, self._pauses[0][0] if self._pauses else float("inf"), self._deadline)
-        delay = max(0.0, due - self._clock())
+        delay = min(LONGEST_SLEEP, max(0.0, due - self._clock()))
         if not self._calls:
             self._sleep(delay)
             return

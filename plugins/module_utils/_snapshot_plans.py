@@ -12,6 +12,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._client impor
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
 from ansible_collections.community.paperspace.plugins.module_utils._names import parse_run_name
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import SnapshotOutcome
+from ansible_collections.community.paperspace.plugins.module_utils._procedures import wait_problems
 from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof, State
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Snapshot
 
@@ -61,11 +62,7 @@ def _problems(wish: Wish) -> list[str]:
         (wish.name == "" or wish.new_name == "", "name and new_name must not be empty."),
         (wish.name_prefix == "", "name_prefix must not be empty: it would select every manual snapshot."),
         (wish.keep is not None and wish.keep < 0, f"keep must be 0 or more, not {wish.keep}."),
-        (wish.wait_timeout <= 0, f"wait_timeout must be more than 0 seconds, not {wish.wait_timeout:g}."),
-        (
-            wish.wait_interval is not None and wish.wait_interval <= 0,
-            f"wait_interval must be more than 0 seconds, not {wish.wait_interval or 0:g}.",
-        ),
+        *wait_problems(wish.wait_timeout, wish.wait_interval),
         (bool(wish.snapshot_ids and wish.name), "snapshot_ids and name exclude each other: both select the snapshot."),
         (bool(wish.snapshot_ids and wish.name_prefix), "snapshot_ids and name_prefix exclude each other."),
         (bool(wish.name and wish.name_prefix), "name and name_prefix exclude each other: both select the snapshot."),
@@ -107,6 +104,13 @@ def plan_present(machine_id: str, name: str, snapshots: Sequence[Snapshot], proo
     found = named(snapshots, name)
     if not found:
         return Action(outcome, "create")
+    auto = [snapshot for snapshot in found if snapshot.is_auto_snapshot]
+    if auto:
+        return _bad(
+            outcome,
+            f"Auto-snapshot {auto[0].id} has this name, and the service deletes auto-snapshots by itself. "
+            "Use another name.",
+        )
     usable = [snapshot for snapshot in found if proofs[snapshot.id].state is not State.FAILED]
     if len(usable) > 1:
         return _bad(

@@ -1,0 +1,150 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The core against the simulator, in one process: a real requests session, no sockets, and time moved by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+import requests
+
+from ansible_collections.community.paperspace.plugins.module_utils._client import Client
+from ansible_collections.community.paperspace.plugins.module_utils._connection import Connection
+from ansible_collections.community.paperspace.plugins.module_utils._machines import MachineWish, run_machines
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Report
+from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Wish
+from ansible_collections.community.paperspace.plugins.module_utils._snapshots import run_snapshots
+from simulator.clock import ManualClock
+from simulator.records import Event
+from simulator.service import Request, Service, Settings
+from simulator.session import SimulatorAdapter
+
+API_URL = "http://127.0.0.1/v1"
+KEY = Settings().api_key
+
+
+class InlineExecutor(Executor):
+    """Runs each call at once, so that a test's requests come in one order."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class Fleet:
+    """A simulated team with some machines, and what a task sees of it."""
+
+    def __init__(
+        self, machines: int = 1, *, executor: Executor | None = None, is_history_whole: bool = True, **settings: Any
+    ) -> None:
+        """C(is_history_whole): the service still has each machine's first event."""
+        self.clock = ManualClock()
+        self.service = Service(self.clock, Settings(**settings))
+        self.machine_ids = [self.service.add_machine(f"web{number}") for number in range(1, machines + 1)]
+        if is_history_whole:
+            for machine_id in self.machine_ids:
+                self.add_event("create", machine_id=machine_id)
+        self.executor = executor or InlineExecutor()
+
+    @property
+    def machine_id(self) -> str:
+        return self.machine_ids[0]
+
+    def client(self, **connection: Any) -> Client:
+        session = requests.Session()
+        session.mount("http://", SimulatorAdapter(self.service))
+        return Client(
+            Connection(**{"api_key": KEY, "api_url": API_URL, **connection}),
+            session=session,
+            clock=self.clock.now,
+            sleep=self.clock.sleep,
+            random=lambda: 0.5,
+        )
+
+    def run(self, *, check_mode: bool = False, connection: dict[str, Any] | None = None, **wish: Any) -> Report:
+        """A task of paperspace_snapshot, for all machines unless told otherwise."""
+        if "machine_ids" not in wish and "snapshot_ids" not in wish:
+            wish["machine_ids"] = self.machine_ids
+        client = self.client(**(connection or {}))
+        return run_snapshots(client, Wish(**wish), check_mode=check_mode, executor=self.executor)
+
+    def change(self, *, check_mode: bool = False, connection: dict[str, Any] | None = None, **wish: Any) -> Report:
+        """A task of paperspace_machine, for all machines unless told otherwise."""
+        wish.setdefault("machine_ids", self.machine_ids)
+        client = self.client(**(connection or {}))
+        return run_machines(client, MachineWish(**wish), check_mode=check_mode, executor=self.executor)
+
+    def send(self, method: str, path: str, content: Any = None) -> Any:
+        """What somebody else asks of the service, not in the log."""
+        body = b"" if content is None else json.dumps(content).encode()
+        response = self.service.handle(Request(method, path, {}, self.service.headers(body=bool(body)), body))
+        assert response.status == 200, response.body
+        return response.json()
+
+    def begin_snapshot(self, name: str, machine_id: str | None = None) -> tuple[str, str]:
+        """Somebody else's create, still running; the ids of its snapshot and its event."""
+        answer = self.send("POST", "/snapshots", {"machineId": machine_id or self.machine_id, "name": name})
+        self.service.log.clear()
+        return answer["data"]["id"], answer["event"]["id"]
+
+    def made_snapshot(self, name: str, machine_id: str | None = None) -> str:
+        """Somebody else's create, done; the snapshot's id."""
+        snapshot_id, _event_id = self.begin_snapshot(name, machine_id)
+        self.clock.advance(60)
+        self.service.tick()
+        return snapshot_id
+
+    def failed_snapshot(self, name: str, machine_id: str | None = None, error: str | None = "no space") -> str:
+        """Somebody else's create that ended in error; the id of the snapshot that it left."""
+        rule = self.fault("event", method="POST", path="/snapshots", state="error", error=error, times=1)
+        snapshot_id = self.made_snapshot(name, machine_id)
+        self.service.faults.remove(rule)
+        return snapshot_id
+
+    def deleted(self, snapshot_id: str) -> None:
+        """Somebody else's delete, done."""
+        self.send("DELETE", f"/snapshots/{snapshot_id}")
+        self.clock.advance(60)
+        self.service.tick()
+        self.service.log.clear()
+
+    def add_event(self, name: str, *, state: str = "done", machine_id: str | None = None) -> str:
+        """An event that is in the machine's history and did nothing that matters here."""
+        world, now = self.service.world, self.clock.now()
+        event = Event(world._ids.new("me"), world._next(), machine_id or self.machine_id, name, now, now, state)
+        event.finished_at = None if state == "in progress" else now
+        world.events.add(event)
+        self.clock.advance(1)
+        return event.id
+
+    def fault(self, action: str, **fields: Any) -> str:
+        return self.service.faults.add({"action": action, **fields})
+
+    def names(self, machine_id: str | None = None) -> list[str]:
+        """The names of a machine's snapshots that truly are, oldest first."""
+        return [item["name"] for item in self.service.snapshots(machine_id or self.machine_id)]
+
+    def later(self, seconds: float = 60) -> None:
+        self.clock.advance(seconds)
+        self.service.tick()
+
+    def writes(self) -> list[str]:
+        """All requests so far that were not GET, as METHOD and path."""
+        return [call for call in self.service.log.calls() if not call.startswith("GET ")]
+
+
+def statuses(report: Report) -> list[str]:
+    return [outcome.status for outcome in report.outcomes]
+
+
+def only(report: Report) -> dict[str, Any]:
+    """The one entry of the result, as the user sees it."""
+    (outcome,) = report.outcomes
+    return outcome.to_result()
