@@ -13,7 +13,7 @@ author:
 description:
   - Puts entries of a result, like those of M(community.paperspace.paperspace_snapshot), into a table that reads well as
     the message of M(ansible.builtin.debug).
-  - What went wrong stands under the machine's line.
+  - What went wrong stands under the machine's line; what is the same for several in a row stands there once.
 options:
   _input:
     description:
@@ -62,20 +62,20 @@ def outcome_table(entries: Sequence[Mapping[str, Any]], snapshot: str = "id", wi
     rows.extend((*map(str, (_shown(entry.get(key)) for key in keys)),) for entry in entries)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
-    for row, entry in zip(rows, [{}, *entries], strict=True):
-        cells = [cell.ljust(column) for cell, column in zip(row[:-1], widths, strict=False)]
+    errors = ["", *(str(entry.get("error") or "") for entry in entries)]
+    for row, error, next_error in zip(rows, errors, [*errors[1:], ""], strict=True):
+        cells = [cell.ljust(column) for cell, column in zip(row[:-1], widths[:-1], strict=True)]
         lines.append("  ".join([*cells, row[-1].rjust(widths[-1])]))
-        lines.extend(
-            textwrap.wrap(
-                str(entry.get("error") or ""),
-                width,
-                initial_indent="    ",
-                subsequent_indent="    ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-        )
+        if error != next_error:
+            lines.extend(_wrapped(error, width))
     return lines
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    indent = " " * 4
+    return textwrap.wrap(
+        text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _shown(value: Any) -> str:

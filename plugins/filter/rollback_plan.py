@@ -1,0 +1,104 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: rollback_plan
+short_description: Decide which machines are restored to undo a run
+version_added: 0.1.0
+author:
+  - The community.paperspace authors (@ansible-community)
+description:
+  - Decides from the snapshots that were found what the rollback of a run has to do, or why it must not begin.
+  - A machine whose snapshot says that it was restored already is not restored again.
+  - A machine with several snapshots of the run, or with none, keeps the whole rollback from beginning.
+options:
+  _input:
+    description: The snapshots, as M(community.paperspace.paperspace_snapshot_info) returns them.
+    type: list
+    elements: dict
+    required: true
+  targets:
+    description:
+      - The hosts, each with C(host), its name in the inventory, and C(machine_id).
+      - Those with C(is_imagined) are taken as if they had a snapshot, for C(--check).
+    type: list
+    elements: dict
+    required: true
+  run_id:
+    description: The id of the run.
+    type: str
+    required: true
+  prefix:
+    description: What the snapshots' names begin with.
+    type: str
+    default: maint-
+  skip_missing:
+    description: Whether to go on without the hosts that have no snapshot of the run.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Decide what to restore
+  ansible.builtin.set_fact:
+    plan: "{{ found.snapshots | community.paperspace.rollback_plan(targets, run_id) }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(due), the snapshots to restore; C(done), those that were restored already; C(skipped), the names of the hosts
+      that are left out; C(problems), sentences that say why nothing must be done.
+  type: dict
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.community.paperspace.plugins.module_utils._names import (
+    DEFAULT_PREFIX,
+    parse_run_name,
+    run_name,
+)
+
+
+def rollback_plan(
+    snapshots: Sequence[Mapping[str, Any]],
+    targets: Sequence[Mapping[str, Any]],
+    run_id: str,
+    prefix: str = DEFAULT_PREFIX,
+    skip_missing: bool = False,
+) -> dict[str, list[Any]]:
+    """The plan: C(due) and C(done) are snapshots, C(skipped) are hosts, C(problems) are sentences."""
+    plan: dict[str, list[Any]] = {"due": [], "done": [], "skipped": [], "problems": []}
+    missing = []
+    for target in targets:
+        found = []
+        for snapshot in snapshots:
+            name = parse_run_name(snapshot["name"], prefix)
+            if snapshot["machine_id"] == target["machine_id"] and name is not None and name.run_id == run_id:
+                found.append((snapshot, name.outcome))
+        if len(found) > 1:
+            ids = ", ".join(str(snapshot["id"]) for snapshot, _outcome in found)
+            plan["problems"].append(f"{target['host']} has several snapshots of this run: {ids}. Delete all but one.")
+        elif found:
+            [(snapshot, outcome)] = found
+            plan["done" if outcome == "restored" else "due"].append(dict(snapshot))
+        elif not target.get("is_imagined"):
+            missing.append(str(target["host"]))
+    if missing and skip_missing:
+        plan["skipped"] = missing
+    elif missing:
+        plan["problems"].append(
+            f"There is no snapshot {run_name(prefix, run_id)} of: {', '.join(missing)}. No machine was rolled back. "
+            "Leave these hosts out with --limit, or set rollback_skip_missing=true to go on without them."
+        )
+    return plan
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"rollback_plan": rollback_plan}
