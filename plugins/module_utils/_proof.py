@@ -43,6 +43,11 @@ class Proof:
     def running(self) -> list[Event]:
         return [event for event in self.events if not event.has_ended]
 
+    @property
+    def is_unseen(self) -> bool:
+        """Whether no event is seen that can be the snapshot's: it can become visible later than the snapshot."""
+        return self.state is State.UNSURE and not self.events
+
     def describe(self) -> str:
         """Why a snapshot in this state cannot be relied on, as the end of a sentence."""
         if self.state is State.RUNNING:
@@ -76,19 +81,25 @@ def prove(
     *,
     is_whole: bool,
     since: datetime | None = None,
+    is_late: bool = False,
 ) -> Proof:
     """The proof for one snapshot, from its machine's snapshots and events, both newest first.
 
     C(is_whole) says that the events were read to the last that the service has; C(since) (the service's time)
-    that the snapshot is not older than that.
+    that the snapshot is not older than that; C(is_late) that the snapshot has been there for so long that its
+    event would be visible by now. Without events of its own a snapshot that is not late is UNSURE.
     """
     if is_proven_by_name(snapshot):
         return Proof(State.DONE)
     # Whether the service still has the machine's whole history, and not just its end.
     is_complete = is_whole and any(event.name == "create" for event in events)
-    own = tuple(_possible_events(snapshot, snapshots, events, is_complete, since))
+    if is_complete and not is_late and _lacks_an_event(snapshots, events):
+        return Proof(State.UNSURE)
+    own = tuple(_possible_events(snapshot, snapshots, events, is_complete, since, is_late))
     if not own:
-        return Proof(State.DONE if is_whole and not is_complete and events else State.UNSURE)
+        # Older than what the service still remembers, if it has forgotten anything.
+        has_outlived_it = is_late and is_whole and not is_complete and since is None
+        return Proof(State.DONE if has_outlived_it else State.UNSURE)
     if running(own, now=events[0].created):
         return Proof(State.RUNNING, own)
     if all(event.state == "done" for event in own):
@@ -109,6 +120,7 @@ def _possible_events(
     events: Sequence[Event],
     is_complete: bool,
     since: datetime | None,
+    is_late: bool,
 ) -> Sequence[Event]:
     """The snapshot-create events that can be the snapshot's own, newest first."""
     creates = [event for event in events if event.name == "snapshot-create"]
@@ -117,8 +129,18 @@ def _possible_events(
     # Each newer snapshot used up one of the newer events; each older one an older event, if they are all known.
     own = creates[newer : len(creates) - older if is_complete else len(creates)]
     bound = since or needs_events_since(snapshot)
+    if bound is None:
+        return own
+    after = [event for event in own if event.created >= bound]
     # A snapshot that was given a run's name later is older than the run.
-    return [event for event in own if bound is None or event.created >= bound] or own
+    return own if not after and since is None and is_late else after
+
+
+def _lacks_an_event(snapshots: Sequence[Snapshot], events: Sequence[Event]) -> bool:
+    """Whether there are more snapshots than the events account for, so that one of these is not visible yet."""
+    created = sum(event.name == "snapshot-create" for event in events)
+    deleted = sum(event.name == "snapshot-delete" and event.state == "done" for event in events)
+    return len(snapshots) > created - deleted
 
 
 def _all_are_accounted_for(snapshots: Sequence[Snapshot], events: Sequence[Event]) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
 from ansible_collections.community.paperspace.plugins.module_utils._errors import NotFound, Refused
@@ -166,18 +167,23 @@ def restore(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, *, safety_
     outcome.status = "restored"
 
 
-def prove_now(client: Client, snapshot: Snapshot, since: datetime | None) -> Proof | None:
-    """The proof of one snapshot as of now; None when it is gone. C(since): it is not older than that."""
+def prove_now(client: Client, snapshot: Snapshot, since: datetime | None, *, is_late: bool) -> Proof | None:
+    """The proof of one snapshot as of now, with L(prove)'s C(since) and C(is_late); None when it is gone."""
     snapshots = snapshots_of(client, snapshot.machine_id)
     if not any(item.id == snapshot.id for item in snapshots):
         return None
     bound = since or needs_events_since(snapshot)
     proof = prove(
-        snapshot, snapshots, events_of(client, snapshot.machine_id, bound), is_whole=bound is None, since=since
+        snapshot,
+        snapshots,
+        events_of(client, snapshot.machine_id, bound),
+        is_whole=bound is None,
+        since=since,
+        is_late=is_late,
     )
     if bound is not None and proof.state is State.UNSURE:
         events = events_of(client, snapshot.machine_id, None)
-        proof = prove(snapshot, snapshots, events, is_whole=True, since=since)
+        proof = prove(snapshot, snapshots, events, is_whole=True, since=since, is_late=is_late)
     return proof
 
 
@@ -186,7 +192,8 @@ def _await_proof(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, since
     clock = task.client.clock
     began = clock()
     while True:
-        proof: Proof | None = yield Call(lambda: prove_now(task.client, snapshot, since))
+        is_late = clock() - began >= task.client.connection.request_timeout
+        proof: Proof | None = yield Call(partial(prove_now, task.client, snapshot, since, is_late=is_late))
         if proof is None:
             raise Refused(f"Snapshot {snapshot.id} was deleted by somebody else meanwhile.")
         if proof.state is State.RUNNING:
@@ -196,12 +203,8 @@ def _await_proof(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, since
                 return proof
             for event in proof.running:
                 outcome.take_event((yield EventEnd(event)))
-        elif (
-            proof.state is State.UNSURE
-            and not proof.events
-            and clock() - began < task.client.connection.request_timeout
-        ):
-            yield Pause(FIRST_LOOK_AGAIN)  # Events can become visible later than the snapshot.
+        elif proof.is_unseen and not is_late:
+            yield Pause(FIRST_LOOK_AGAIN)
         else:
             if len(proof.events) == 1:
                 outcome.take_event(proof.events[0])

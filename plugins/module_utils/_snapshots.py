@@ -71,12 +71,14 @@ def run_snapshots(client: Client, wish: Wish, *, check_mode: bool, executor: Exe
 def _run(client: Client, wish: Wish, check_mode: bool, executor: Executor) -> Report:
     client.check_key()
     reader = Reader(client, executor)
-    planner = _Planner(reader, wish)
+    planner = _Planner(client, reader, wish)
     actions = planner.plan()
     before = _describe(planner.listing, actions, after=False)
     if check_mode:
         for action in actions:
             action.outcome.status = _WOULD.get(action.verb, action.outcome.status)
+            if action.verb == "rename":
+                action.outcome.name = wish.new_name
     else:
         _carry_out(client, reader, wish, actions, executor)
     outcomes = [action.outcome for action in actions]
@@ -109,7 +111,8 @@ def _carry_out(client: Client, reader: Reader, wish: Wish, actions: Sequence[Act
 class _Planner:
     """Reads what is needed for the wish, and decides. C(listing) keeps what was found, by machine, newest first."""
 
-    def __init__(self, reader: Reader, wish: Wish) -> None:
+    def __init__(self, client: Client, reader: Reader, wish: Wish) -> None:
+        self._client = client
         self._reader = reader
         self._wish = wish
         self.listing: Listing = {}
@@ -136,7 +139,8 @@ class _Planner:
     def _plan_present(self) -> list[Action]:
         name, new_name = str(self._wish.name), self._wish.new_name
         if new_name is None:
-            proofs = self._proofs(lambda snapshots: named(snapshots, name))
+            # Whoever is not proven here is waited for like a create that still runs.
+            proofs = self._proofs(lambda snapshots: named(snapshots, name), patient=False)
             return [plan_present(machine_id, name, found, proofs) for machine_id, found in self.listing.items()]
         becomes = parse_run_name(new_name)
         proofs = self._proofs(lambda snapshots: named(snapshots, name)) if becomes and becomes.is_closed else {}
@@ -216,11 +220,13 @@ class _Planner:
         ids = {snapshot.id for snapshot in chosen}
         proofs = self._proofs(lambda snapshots: [snapshot for snapshot in snapshots if snapshot.id in ids])
         actions = self._plan_restored([(item.machine_id, item) for item in chosen], proofs, [])
-        skipped = [
-            Action(SnapshotOutcome("", status="skipped", id=snapshot_id, error="There is no such snapshot."))
+        by_id = {str(action.outcome.id): action for action in actions} | {
+            snapshot_id: Action(
+                SnapshotOutcome("", status="skipped", id=snapshot_id, error="There is no such snapshot.")
+            )
             for snapshot_id in absent
-        ]
-        return [*actions, *skipped]
+        }
+        return [by_id[snapshot_id] for snapshot_id in self._snapshot_ids]
 
     def _plan_restored(
         self, chosen: Iterable[tuple[str, Snapshot]], proofs: Mapping[str, Proof], problems: list[str]
@@ -248,8 +254,13 @@ class _Planner:
             self.warnings.extend(filter(None, map(_restore_point_warning, machines.values())))
         return list(machines)
 
-    def _proofs(self, select: Callable[[Sequence[Snapshot]], list[Snapshot]]) -> dict[str, Proof]:
-        """The proofs of the selected snapshots, by id, with as few events read as possible."""
+    def _proofs(
+        self, select: Callable[[Sequence[Snapshot]], list[Snapshot]], *, patient: bool = True
+    ) -> dict[str, Proof]:
+        """The proofs of the selected snapshots, by id, with as few events read as possible.
+
+        For those whose event is not seen it waits once, if C(patient), for as long as an event may take to show.
+        """
         selected = [snapshot for found in self.listing.values() for snapshot in select(found)]
         proofs = {snapshot.id: Proof(State.DONE) for snapshot in selected if is_proven_by_name(snapshot)}
         rest = [snapshot for snapshot in selected if snapshot.id not in proofs]
@@ -257,17 +268,26 @@ class _Planner:
         since = None if None in bounds else min((bound for bound in bounds if bound), default=None)
         proofs.update(self._prove(rest, since))
         if since is not None:
-            doubtful = [snapshot for snapshot in rest if proofs[snapshot.id].state is State.UNSURE]
-            proofs.update(self._prove(doubtful, None))
+            proofs.update(self._prove([item for item in rest if proofs[item.id].state is State.UNSURE], None))
+        unseen = [item for item in rest if proofs[item.id].is_unseen]
+        if unseen and patient:
+            self._client.sleep(self._client.connection.request_timeout)
+            proofs.update(self._prove(unseen, None, is_late=True))
         return proofs
 
-    def _prove(self, snapshots: Sequence[Snapshot], since: datetime | None) -> dict[str, Proof]:
+    def _prove(
+        self, snapshots: Sequence[Snapshot], since: datetime | None, *, is_late: bool = False
+    ) -> dict[str, Proof]:
         if not snapshots:
             return {}
         events = self._reader.events(list({snapshot.machine_id: None for snapshot in snapshots}), since)
         return {
             snapshot.id: prove(
-                snapshot, self.listing[snapshot.machine_id], events[snapshot.machine_id], is_whole=since is None
+                snapshot,
+                self.listing[snapshot.machine_id],
+                events[snapshot.machine_id],
+                is_whole=since is None,
+                is_late=is_late,
             )
             for snapshot in snapshots
         }
@@ -278,7 +298,7 @@ class _Planner:
             Action(SnapshotOutcome(machine_id, status="skipped", name=self._wish.name, error=_SKIPPED))
             for machine_id in self._missing
         ]
-        order = {machine_id: number for number, machine_id in enumerate(self._wish.machine_ids or ())}
+        order = {machine_id: number for number, machine_id in enumerate(dict.fromkeys(self._wish.machine_ids or ()))}
         return sorted([*actions, *skipped], key=lambda action: order[action.outcome.machine_id])
 
     def _unique(self, ids: Sequence[str] | None, option: str) -> list[str]:
@@ -311,7 +331,8 @@ def _describe(listing: Listing, actions: Sequence[Action], *, after: bool) -> st
         for action in of_machine if after else ():
             outcome, snapshot = action.outcome, action.snapshot
             if outcome.status in ("created", "would_create", "pending") and action.verb in ("create", "replace"):
-                names = {outcome.id or "": str(outcome.name), **names}
+                kept = {key: name for key, name in names.items() if snapshot is None or key != snapshot.id}
+                names = {outcome.id or "": str(outcome.name), **kept}
             elif snapshot is None:
                 continue
             elif outcome.status in ("renamed", "would_rename"):
