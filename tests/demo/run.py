@@ -63,7 +63,9 @@ class Stage:
         """The inventory's variables by host, read anew: a machine may have come back at another address."""
         command = ["ansible-inventory", "-i", "inventory", "--list"]
         listed = subprocess.run(command, cwd=self.folder, env=self.environ, capture_output=True, text=True, check=True)
-        found: dict[str, dict[str, Any]] = json.loads(listed.stdout)["_meta"]["hostvars"]
+        found: dict[str, dict[str, Any]] = json.loads(listed.stdout, object_hook=without_unsafe_mark)["_meta"][
+            "hostvars"
+        ]
         return found
 
     def version_on(self, host: dict[str, Any]) -> str:
@@ -78,6 +80,11 @@ class Stage:
         ]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         return answer.stdout.strip() if answer.returncode == 0 else "unreachable"
+
+
+def without_unsafe_mark(value: dict[str, Any]) -> Any:
+    """Some versions of ansible-inventory mark a text that nothing may evaluate as C({"__ansible_unsafe": TEXT})."""
+    return value.get("__ansible_unsafe", value)
 
 
 @contextlib.contextmanager
