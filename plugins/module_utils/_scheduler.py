@@ -88,7 +88,7 @@ class PageWatch(Generic[Item]):
             if len(wanted) == 1:
                 (only,) = wanted
                 return {only: self._one(only)}
-            for _ in range(-(-len(wanted) // LARGEST_PAGE)):
+            for dummy in range(-(-len(wanted) // LARGEST_PAGE)):
                 items, cursor = self._page(self._cursor)
                 found.update((item.id, item) for item in items if item.id in wanted)
                 self._seen.update(found)

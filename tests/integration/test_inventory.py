@@ -204,7 +204,7 @@ def test_what_is_cached_is_not_evaluated_either(ansible: Ansible, simulator: Sim
     options = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(ansible.folder / "c")}
     tasks = [{"ansible.builtin.debug": {"msg": "{{ paperspace_os }}"}}]
     plays = [{"hosts": "all", "gather_facts": False, "connection": "local", "tasks": tasks}]
-    for _ in range(2):
+    for dummy in range(2):
         assert "touch evaluated" in ansible.playbook(plays, "-i", write(ansible, **options)).stdout
     assert simulator.calls() == ["GET /machines"]
     assert not (ansible.folder / "evaluated").exists()

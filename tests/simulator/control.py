@@ -47,14 +47,14 @@ class Control:
         ]
         return [Route(path, _answering(handler), methods=methods) for path, handler, methods in endpoints]
 
-    async def show(self, _: Request) -> Any:
+    async def show(self, dummy: Request) -> Any:
         return {
             "now": self._service.clock.now(),
             "machines": len(self._service.world.machines),
             "requests": len(self._service.log),
         }
 
-    async def start_over(self, _: Request) -> Any:
+    async def start_over(self, dummy: Request) -> Any:
         self._reset()
         return {}
 
@@ -80,10 +80,10 @@ class Control:
             self._service.log.clear()
         return self._service.log.as_json()
 
-    async def counts(self, _: Request) -> Any:
+    async def counts(self, dummy: Request) -> Any:
         return {"done": self._service.done_counts(), "accepted": self._service.accepted_counts()}
 
-    async def done(self, _: Request) -> Any:
+    async def done(self, dummy: Request) -> Any:
         return [asdict(each) for each in self._service.done()]
 
     async def machines(self, request: Request) -> Any:

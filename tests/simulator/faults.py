@@ -151,7 +151,7 @@ class Rule:
             machine_id=given.get("machine_id"),
             nth=None if nth is None else tuple([nth] if isinstance(nth, int) else nth),
             times=given.get("times"),
-            parameters={name: given.get(name, default) for name, (_, default) in PARAMETERS[action].items()},
+            parameters={name: given.get(name, default) for name, (dummy, default) in PARAMETERS[action].items()},
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def _retry_after(given: Mapping[str, Any]) -> dict[str, str]:
 def _drop_fields(content: Any, paths: list[str] | None) -> None:
     """Take out the fields named by dotted paths, in every item of lists on the way; all fields when none is named."""
     for path in list(content) if paths is None and isinstance(content, dict) else paths or []:
-        first, _, rest = path.partition(".")
+        first, dummy, rest = path.partition(".")
         for each in content if isinstance(content, list) else [content]:
             if not isinstance(each, dict):
                 continue

@@ -159,7 +159,7 @@ class World:
     def advance(self, now: float) -> None:
         """Run every step that is due, in order, each at its own time."""
         while self._steps and self._steps[0][0] <= now:
-            at, _, step = heapq.heappop(self._steps)
+            at, dummy, step = heapq.heappop(self._steps)
             step(at)
 
     def _at(self, at: float, step: Callable[[float], None]) -> None:

@@ -214,7 +214,7 @@ class Service:
         self._tokens -= 1
 
     def _key_is_known(self, request: Request) -> bool:
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        scheme, dummy, key = request.headers.get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and hmac.compare_digest(key.strip().encode(), self.settings.api_key.encode())
 
     def _machine_id(self, request: Request) -> str | None:

@@ -83,7 +83,7 @@ class Shells:
         streams = terminal[1] if terminal else asyncio.subprocess.PIPE
         if terminal:
             environment["TERM"] = channel.get_terminal_type() or "dumb"
-            width, height, *_ = channel.get_terminal_size()
+            width, height, *dummy = channel.get_terminal_size()
             fcntl.ioctl(terminal[0], termios.TIOCSWINSZ, struct.pack("HHHH", height or 24, width or 80, 0, 0))
         try:
             process = await asyncio.create_subprocess_exec(

@@ -83,7 +83,7 @@ def test_answers_of_rules(api, service):
     service.faults.add({"action": "status", "status": 429, "retry_after": 2, "times": 1})
     service.faults.add({"action": "error_body", "status": 200, "code": "FORBIDDEN", "message": "no", "times": 1})
     service.faults.add({"action": "body", "text": "[]", "repeat": 3, "times": 1})
-    page, limited, error, body, good = (api.send("GET", "/machines") for _ in range(5))
+    page, limited, error, body, good = (api.send("GET", "/machines") for dummy in range(5))
     assert (page.status, page.headers["content-type"], page.headers["retry-after"]) == (
         502,
         "text/html; charset=UTF-8",
@@ -117,7 +117,7 @@ def test_truncated_and_incomplete_json(api, service, machine_id):
 
 
 def test_cursors_that_lead_nowhere(api, service):
-    for _ in range(3):
+    for dummy in range(3):
         service.add_machine()
     first = api.get("/machines", limit=1)["nextPage"]
     service.faults.add({"action": "cursor", "cursor": "repeat", "times": 1})

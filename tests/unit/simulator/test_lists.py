@@ -30,7 +30,7 @@ def test_pages_have_every_machine_once_and_in_order(api, service, order_by, sort
 
 
 def test_newest_first_and_a_dozen_is_what_one_gets_unasked(api, service):
-    ids = [service.add_machine() for _ in range(13)]
+    ids = [service.add_machine() for dummy in range(13)]
     assert [item["id"] for item in api.get("/machines")["items"]] == ids[:0:-1]
 
 

@@ -10,7 +10,7 @@ import pytest
 def states_until_settled(api, clock, machine_id, seconds=20.0):
     """The machine's states as the API shows them, without repetitions."""
     states = []
-    for _ in range(int(seconds / 0.25)):
+    for dummy in range(int(seconds / 0.25)):
         state = api.machine(machine_id)["state"]
         if states[-1:] != [state]:
             states.append(state)
@@ -152,7 +152,7 @@ def test_state_lags_behind_a_restart(api, service, clock, machine_id):
 def test_starting_a_machine_under_way_says_so(api, clock, service):
     machine_id = service.add_machine("web1", state="off")
     api.act(machine_id, "start")
-    for _ in range(2):
+    for dummy in range(2):
         clock.advance(1)
         response = api.send("PATCH", f"/machines/{machine_id}/start", {})
         assert response.status == 400
@@ -225,7 +225,7 @@ def test_auto_snapshot_fields(api, service, machine_id):
 def test_oldest_auto_snapshot_is_replaced_and_no_manual_one(api, service, machine_id):
     service.change_machine(machine_id, autoSnapshotSaveCount=2)
     manual = service.add_snapshot(machine_id, "mine")
-    automatic = [service.take_auto_snapshot(machine_id) for _ in range(3)]
+    automatic = [service.take_auto_snapshot(machine_id) for dummy in range(3)]
     assert [item["id"] for item in api.get("/snapshots")["items"]] == [automatic[2], automatic[1], manual]
 
 

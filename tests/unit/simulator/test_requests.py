@@ -149,13 +149,13 @@ def test_the_log_has_what_was_sent_and_no_key(api, service, machine_id):
 
 def test_rate_limit(api, service, clock):
     service.change_settings(requests_per_second=2, rate_limit_retry_after=7)
-    statuses = [api.send("GET", "/machines").status for _ in range(3)]
+    statuses = [api.send("GET", "/machines").status for dummy in range(3)]
     assert statuses == [200, 200, 429]
     limited = api.send("GET", "/machines")
     assert refusal(limited) == (429, "TOO_MANY_REQUESTS")
     assert limited.headers["retry-after"] == "7"
     clock.advance(0.5)
-    assert [api.send("GET", "/machines").status for _ in range(2)] == [200, 429]
+    assert [api.send("GET", "/machines").status for dummy in range(2)] == [200, 429]
     service.change_settings(rate_limit_retry_after=None)
     assert "retry-after" not in api.send("GET", "/machines").headers
 

@@ -111,7 +111,7 @@ def instead(call: Call, answer: Answer | Exception) -> Call:
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_each_operation_is_one_request(operation: str) -> None:
     act, call = OPERATIONS[operation]
-    with scripted(call) as (client, _):
+    with scripted(call) as (client, dummy):
         act(client)
 
 
@@ -121,7 +121,7 @@ def test_each_operation_is_one_request(operation: str) -> None:
 )
 def test_an_answer_without_its_fields_is_one_clear_error(operation: str, body: bytes) -> None:
     act, call = OPERATIONS[operation]
-    with scripted(instead(call, Answer(200, body))) as (client, _), pytest.raises(InvalidAnswer) as caught:
+    with scripted(instead(call, Answer(200, body))) as (client, dummy), pytest.raises(InvalidAnswer) as caught:
         act(client)
     assert f"{call.method} {call.path}: " in str(caught.value)
     assert str(caught.value).endswith("Check api_url.")
@@ -132,7 +132,7 @@ def test_an_answer_without_its_fields_is_one_clear_error(operation: str, body: b
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if name != "check_key"])
 def test_null_where_something_was_expected(operation: str) -> None:
     act, call = OPERATIONS[operation]
-    with scripted(instead(call, Answer(200, b"null"))) as (client, _), pytest.raises(InvalidAnswer):
+    with scripted(instead(call, Answer(200, b"null"))) as (client, dummy), pytest.raises(InvalidAnswer):
         act(client)
 
 
@@ -140,13 +140,13 @@ def test_null_where_something_was_expected(operation: str) -> None:
 def test_an_answer_without_its_event_may_have_been_carried_out(operation: str) -> None:
     act, call = OPERATIONS[operation]
     # AnswerLost is what makes the caller look before it does anything again.
-    with scripted(instead(call, Answer(200, {"data": SNAPSHOT}))) as (client, _), pytest.raises(AnswerLost):
+    with scripted(instead(call, Answer(200, {"data": SNAPSHOT}))) as (client, dummy), pytest.raises(AnswerLost):
         act(client)
 
 
 def test_what_operations_return() -> None:
     calls = [OPERATIONS[name][1] for name in ("create_snapshot", "delete_snapshot", "update_machine", "machine")]
-    with scripted(*calls) as (client, _):
+    with scripted(*calls) as (client, dummy):
         snapshot, event = client.create_snapshot("m1", "before")
         assert (snapshot.id, event.id) == ("s1", "e1")
         assert client.delete_snapshot("s1").id == "e1"
@@ -157,7 +157,7 @@ def test_what_operations_return() -> None:
 
 def test_an_update_that_needs_work_has_an_event() -> None:
     call = instead(OPERATIONS["update_machine"][1], Answer(200, {"data": MACHINE, "event": EVENT}))
-    with scripted(call) as (client, _):
+    with scripted(call) as (client, dummy):
         _machine, event = client.update_machine("m1", {"autoSnapshotEnabled": True})
     assert event is not None
     assert event.id == "e1"
@@ -171,7 +171,7 @@ def test_an_update_that_needs_work_has_an_event() -> None:
     ],
 )
 def test_a_key_that_the_service_does_not_know(answer: Answer, words: str) -> None:
-    with scripted(Call("GET", "/auth/session", answer)) as (client, _), pytest.raises(Unauthorized, match=words):
+    with scripted(Call("GET", "/auth/session", answer)) as (client, dummy), pytest.raises(Unauthorized, match=words):
         client.check_key()
 
 
@@ -191,13 +191,13 @@ def test_pages_are_followed_to_the_end() -> None:
         page_of([], "c/1 =&?", hasMore=True, nextPage="c2"),
         page_of(["m3"], "c2", hasMore=False, nextPage="c3"),
     ]
-    with scripted(*script) as (client, _):
+    with scripted(*script) as (client, dummy):
         assert all_ids(client) == ["m1", "m2", "m3"]
 
 
 @pytest.mark.parametrize("end", [{"nextPage": None}, {}, {"nextPage": ""}])
 def test_a_page_that_promises_more_without_saying_where_is_the_last(end: dict[str, Any]) -> None:
-    with scripted(page_of(["m1"], hasMore=True, **end)) as (client, _):
+    with scripted(page_of(["m1"], hasMore=True, **end)) as (client, dummy):
         assert all_ids(client) == ["m1"]
 
 
@@ -207,18 +207,18 @@ def test_a_cursor_that_repeats_ends_the_list() -> None:
         page_of(["m2"], "c1", hasMore=True, nextPage="c2"),
         page_of(["m3"], "c2", hasMore=True, nextPage="c1"),
     ]
-    with scripted(*script) as (client, _):
+    with scripted(*script) as (client, dummy):
         assert all_ids(client) == ["m1", "m2", "m3"]
     script = [
         page_of(["m1"], hasMore=True, nextPage="c1"),
         page_of(["m2"], "c1", hasMore=True, nextPage="c1"),
     ]
-    with scripted(*script) as (client, _):
+    with scripted(*script) as (client, dummy):
         assert all_ids(client) == ["m1", "m2"]
 
 
 def test_a_page_is_asked_for_only_when_it_is_wanted() -> None:
-    with scripted(page_of(["m1"], hasMore=True, nextPage="c1")) as (client, _):
+    with scripted(page_of(["m1"], hasMore=True, nextPage="c1")) as (client, dummy):
         assert [machine.id for machine in next(client.machine_pages())] == ["m1"]
 
 
@@ -228,18 +228,18 @@ def test_a_page_that_is_lost_is_asked_for_again_and_not_skipped() -> None:
         instead(page_of([], "c1"), fail(502)),
         page_of(["m2"], "c1", hasMore=False),
     ]
-    with scripted(*script) as (client, _):
+    with scripted(*script) as (client, dummy):
         assert all_ids(client) == ["m1", "m2"]
 
 
 def test_a_page_that_is_missing_is_an_error_and_no_shorter_list() -> None:
     script = [page_of(["m1"], hasMore=True, nextPage="c1"), instead(page_of([], "c1"), fail(404, "NOT_FOUND"))]
-    with scripted(*script) as (client, _), pytest.raises(NotFound):
+    with scripted(*script) as (client, dummy), pytest.raises(NotFound):
         all_ids(client)
 
 
 def test_one_page_and_the_cursor_of_the_next() -> None:
-    with scripted(page_of(["m1"], "c1", hasMore=True, nextPage="c2")) as (client, _):
+    with scripted(page_of(["m1"], "c1", hasMore=True, nextPage="c2")) as (client, dummy):
         machines, cursor = client.machine_page("c1")
     assert ([machine.id for machine in machines], cursor) == (["m1"], "c2")
 
@@ -256,7 +256,7 @@ def test_one_page_and_the_cursor_of_the_next() -> None:
 def test_a_poll_need_not_be_repeated_by_the_client(
     act: Callable[[Client], Any], path: str, query: dict[str, str]
 ) -> None:
-    with scripted(Call("GET", path, fail(503), query=query)) as (client, _), pytest.raises(AnswerLost):
+    with scripted(Call("GET", path, fail(503), query=query)) as (client, dummy), pytest.raises(AnswerLost):
         act(client)
 
 
@@ -299,7 +299,7 @@ ODD_IDS = [
 def test_an_id_that_does_not_belong_in_a_path_is_refused_before_anything_is_sent(
     act: Callable[[Client, str], Any], odd: str
 ) -> None:
-    with scripted() as (client, _), pytest.raises(InputError, match="is not an id"):
+    with scripted() as (client, dummy), pytest.raises(InputError, match="is not an id"):
         act(client, odd)
 
 
@@ -313,5 +313,5 @@ def test_a_deep_answer_is_an_error_and_no_traceback(depth: int) -> None:
     body = b'{"id": "m1", "name": "web", "state": "ready", "deep": ' + b'{"a":' * depth + b"1" + b"}" * (depth + 1)
     # Depending on Python's version, the JSON parser gives up, or only what comes after it.
     call = Call("GET", "/machines/m1", Answer(200, body))
-    with scripted(call, retries=0) as (client, _), pytest.raises(AnswerLost, match="GET /machines/m1"):
+    with scripted(call, retries=0) as (client, dummy), pytest.raises(AnswerLost, match="GET /machines/m1"):
         client.machine("m1")

@@ -102,16 +102,16 @@ def call(method: str, answer: Answer | Exception) -> Call:
 @pytest.mark.parametrize("failure", NEVER_OPENED)
 def test_what_never_left_is_sent_again_whatever_the_method(method: str, failure: str) -> None:
     time = Time()
-    with scripted(call(method, NEVER_OPENED[failure]()), call(method, FINE), time=time) as (client, _):
+    with scripted(call(method, NEVER_OPENED[failure]()), call(method, FINE), time=time) as (client, dummy):
         assert send(client, method) == {"fine": True}
     assert time.slept == [1.0]
 
 
 @pytest.mark.parametrize("failure", NEVER_OPENED)
 def test_what_never_opens_ends_after_all_retries(failure: str) -> None:
-    script = [call("POST", NEVER_OPENED[failure]()) for _ in range(3)]
+    script = [call("POST", NEVER_OPENED[failure]()) for dummy in range(3)]
     with (
-        scripted(*script, retries=2) as (client, _),
+        scripted(*script, retries=2) as (client, dummy),
         pytest.raises(NotOpened, match=r"POST /things at https://.*no connection"),
     ):
         send(client, "POST")
@@ -121,10 +121,10 @@ def test_what_never_opens_ends_after_all_retries(failure: str) -> None:
 @pytest.mark.parametrize("failure", ANSWER_LOST)
 def test_a_lost_answer_is_asked_for_again_only_where_that_is_safe(method: str, failure: str) -> None:
     if method in SAFE_METHODS:
-        with scripted(call(method, ANSWER_LOST[failure]()), call(method, FINE)) as (client, _):
+        with scripted(call(method, ANSWER_LOST[failure]()), call(method, FINE)) as (client, dummy):
             assert send(client, method) == {"fine": True}
         return
-    with scripted(call(method, ANSWER_LOST[failure]())) as (client, _), pytest.raises(AnswerLost) as caught:
+    with scripted(call(method, ANSWER_LOST[failure]())) as (client, dummy), pytest.raises(AnswerLost) as caught:
         send(client, method)
     assert (caught.value.method, caught.value.path) == (method, "/things")
 
@@ -133,9 +133,9 @@ def test_a_lost_answer_is_asked_for_again_only_where_that_is_safe(method: str, f
 @pytest.mark.parametrize("failure", FINAL)
 def test_what_would_be_the_same_again_is_sent_once(method: str, failure: str) -> None:
     answer, kind = FINAL[failure]
-    with scripted(call(method, answer)) as (client, _), pytest.raises(PaperspaceError) as caught:
+    with scripted(call(method, answer)) as (client, dummy), pytest.raises(PaperspaceError) as caught:
         send(client, method)
-    assert type(caught.value) is kind
+    assert caught.value.__class__ is kind
     assert (caught.value.method, caught.value.path) == (method, "/things")
     assert caught.value.status == (answer.status if isinstance(answer, Answer) else None)
     assert len(str(caught.value)) < 700
@@ -145,15 +145,15 @@ def test_what_would_be_the_same_again_is_sent_once(method: str, failure: str) ->
 @pytest.mark.parametrize("answer", [fail(429, "TOO_MANY_REQUESTS"), Answer(429, HTML), Answer(429, b"")])
 def test_too_many_requests_is_sent_again_whatever_the_method(method: str, answer: Answer) -> None:
     time = Time()
-    with scripted(call(method, answer), call(method, answer), call(method, FINE), time=time) as (client, _):
+    with scripted(call(method, answer), call(method, answer), call(method, FINE), time=time) as (client, dummy):
         assert send(client, method) == {"fine": True}
     assert time.slept == [1.0, 2.0]
 
 
 def test_too_many_requests_to_the_end_is_an_error_of_its_own() -> None:
-    script = [call("POST", fail(429, "TOO_MANY_REQUESTS", "slow down")) for _ in range(9)]
+    script = [call("POST", fail(429, "TOO_MANY_REQUESTS", "slow down")) for dummy in range(9)]
     with (
-        scripted(*script) as (client, _),
+        scripted(*script) as (client, dummy),
         pytest.raises(RateLimited, match="answered 429 TOO_MANY_REQUESTS: slow down") as caught,
     ):
         send(client, "POST")
@@ -163,7 +163,7 @@ def test_too_many_requests_to_the_end_is_an_error_of_its_own() -> None:
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_is_honoured(status: int) -> None:
     time = Time()
-    with scripted(call("GET", fail(status, Retry_After="7")), call("GET", FINE), time=time) as (client, _):
+    with scripted(call("GET", fail(status, Retry_After="7")), call("GET", FINE), time=time) as (client, dummy):
         assert send(client, "GET") == {"fine": True}
     assert time.slept == [7.0]
 
@@ -171,7 +171,7 @@ def test_retry_after_is_honoured(status: int) -> None:
 def test_retry_after_as_a_date_counts_from_the_services_own_clock() -> None:
     time = Time()
     headers = {"Retry_After": "Wed, 21 Oct 2015 07:28:42 GMT", "Date": "Wed, 21 Oct 2015 07:28:00 GMT"}
-    with scripted(call("POST", fail(429, **headers)), call("POST", FINE), time=time) as (client, _):
+    with scripted(call("POST", fail(429, **headers)), call("POST", FINE), time=time) as (client, dummy):
         assert send(client, "POST") == {"fine": True}
     assert time.slept == [42.0]
 
@@ -180,7 +180,7 @@ def test_retry_after_as_a_date_counts_from_the_services_own_clock() -> None:
 def test_retry_after_that_says_nothing_leaves_the_backoff(words: str) -> None:
     time = Time()
     answer = fail(429, Retry_After=words, Date="Wed, 21 Oct 2015 07:28:00 GMT")
-    with scripted(call("POST", answer), call("POST", FINE), time=time) as (client, _):
+    with scripted(call("POST", answer), call("POST", FINE), time=time) as (client, dummy):
         assert send(client, "POST") == {"fine": True}
     assert time.slept == [1.0]
 
@@ -188,33 +188,33 @@ def test_retry_after_that_says_nothing_leaves_the_backoff(words: str) -> None:
 @pytest.mark.parametrize("words", ["901", "86400", "9" * 400])
 def test_an_absurd_retry_after_is_not_waited_for(words: str) -> None:
     time = Time()
-    with scripted(call("GET", fail(429, Retry_After=words)), time=time) as (client, _), pytest.raises(RateLimited):
+    with scripted(call("GET", fail(429, Retry_After=words)), time=time) as (client, dummy), pytest.raises(RateLimited):
         send(client, "GET")
     assert time.slept == []
 
 
 def test_backoff_grows_to_a_minute_and_has_full_jitter() -> None:
     time = Time()
-    script = [call("GET", fail(500)) for _ in range(8)]
-    with scripted(*script, call("GET", FINE), time=time, random=lambda: 0.5) as (client, _):
+    script = [call("GET", fail(500)) for dummy in range(8)]
+    with scripted(*script, call("GET", FINE), time=time, random=lambda: 0.5) as (client, dummy):
         send(client, "GET")
     assert time.slept == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 
 
 def test_no_retries_means_one_request() -> None:
-    with scripted(call("GET", fail(500)), retries=0) as (client, _), pytest.raises(AnswerLost):
+    with scripted(call("GET", fail(500)), retries=0) as (client, dummy), pytest.raises(AnswerLost):
         send(client, "GET")
 
 
 def test_retries_of_one_request_replace_those_of_the_connection() -> None:
-    with scripted(call("GET", fail(500)), call("GET", fail(500))) as (client, _), pytest.raises(AnswerLost):
+    with scripted(call("GET", fail(500)), call("GET", fail(500))) as (client, dummy), pytest.raises(AnswerLost):
         client._transport.send("GET", "/things", retries=1)
 
 
 def test_all_requests_slow_down_together() -> None:
     time = Time()
     script = [call("GET", fail(429, Retry_After="30")), Call("GET", "/others", FINE), call("GET", FINE)]
-    with scripted(*script, time=time) as (client, _):
+    with scripted(*script, time=time) as (client, dummy):
         transport = client._transport
         held = time.sleep
 
@@ -230,18 +230,18 @@ def test_all_requests_slow_down_together() -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 202, 299])
 def test_any_2xx_is_success(status: int) -> None:
-    with scripted(call("GET", Answer(status, {"fine": True}))) as (client, _):
+    with scripted(call("GET", Answer(status, {"fine": True}))) as (client, dummy):
         assert send(client, "GET") == {"fine": True}
 
 
 def test_null_is_an_answer() -> None:
-    with scripted(call("GET", Answer(200, b"null"))) as (client, _):
+    with scripted(call("GET", Answer(200, b"null"))) as (client, dummy):
         assert send(client, "GET") is None
 
 
 def test_a_2xx_with_just_code_and_message_is_an_error_but_not_when_it_is_a_resource() -> None:
     resource = {"id": "e1", "message": "an event may have one"}
-    with scripted(call("GET", fail(200, "PARSE_ERROR", "bad")), call("GET", Answer(200, resource))) as (client, _):
+    with scripted(call("GET", fail(200, "PARSE_ERROR", "bad")), call("GET", Answer(200, resource))) as (client, dummy):
         with pytest.raises(Refused, match="answered 200 PARSE_ERROR: bad"):
             send(client, "GET")
         assert send(client, "GET") == resource
@@ -266,7 +266,7 @@ def test_a_2xx_with_just_code_and_message_is_an_error_but_not_when_it_is_a_resou
 )  # fmt: skip
 def test_an_error_says_what_the_service_says(body: object, words: str) -> None:
     with (
-        scripted(call("POST", Answer(400, json.dumps(body).encode()))) as (client, _),
+        scripted(call("POST", Answer(400, json.dumps(body).encode()))) as (client, dummy),
         pytest.raises(Refused) as caught,
     ):
         send(client, "POST")
@@ -275,7 +275,7 @@ def test_an_error_says_what_the_service_says(body: object, words: str) -> None:
 
 
 def test_html_shows_its_first_words_and_no_parsers_complaint() -> None:
-    with scripted(call("GET", Answer(403, HTML))) as (client, _), pytest.raises(InvalidAnswer) as caught:
+    with scripted(call("GET", Answer(403, HTML))) as (client, dummy), pytest.raises(InvalidAnswer) as caught:
         send(client, "GET")
     assert "GET /things: answered 403 without JSON: <!DOCTYPE html> <html>" in str(caught.value)
     assert "Expecting value" not in str(caught.value)
@@ -284,8 +284,8 @@ def test_html_shows_its_first_words_and_no_parsers_complaint() -> None:
 def test_what_the_service_says_cannot_move_the_cursor_or_fill_the_screen() -> None:
     message = "\x1b[2Jcleared\r\nforged line\u202e" + "x" * 100_000
     script = [call("GET", fail(400, "\x1b[31mRED", message)), call("GET", Answer(403, b"<p>\x1b[2J" + b"y" * 5000))]
-    with scripted(*script) as (client, _):
-        for _ in range(2):
+    with scripted(*script) as (client, dummy):
+        for dummy in range(2):
             with pytest.raises(PaperspaceError) as caught:
                 send(client, "GET")
             assert str(caught.value).isprintable()
@@ -308,14 +308,14 @@ ECHOES: dict[str, Exception | Answer] = {
 
 @pytest.mark.parametrize("echo", ECHOES)
 def test_the_key_is_in_no_error_even_if_the_service_echoes_it(echo: str) -> None:
-    with scripted(call("POST", ECHOES[echo])) as (client, _), pytest.raises(PaperspaceError) as caught:
+    with scripted(call("POST", ECHOES[echo])) as (client, dummy), pytest.raises(PaperspaceError) as caught:
         send(client, "POST")
     shown = f"{caught.value!s} {caught.value!r} {caught.value.code}"
     assert not any(KEY[start : start + 8] in shown for start in range(len(KEY) - 7))
 
 
 def test_the_chain_of_an_error_is_cut_off_since_requests_words_may_hold_anything() -> None:
-    with scripted(call("POST", fake_service.dropped())) as (client, _), pytest.raises(AnswerLost) as caught:
+    with scripted(call("POST", fake_service.dropped())) as (client, dummy), pytest.raises(AnswerLost) as caught:
         send(client, "POST")
     assert caught.value.__suppress_context__
     assert caught.value.__cause__ is None
@@ -339,7 +339,7 @@ def test_the_chain_of_an_error_is_cut_off_since_requests_words_may_hold_anything
     ],
 )
 def test_a_broken_connection_is_told_in_its_own_last_words(failure: Exception, words: str) -> None:
-    with scripted(call("POST", failure), retries=0) as (client, _), pytest.raises(PaperspaceError) as caught:
+    with scripted(call("POST", failure), retries=0) as (client, dummy), pytest.raises(PaperspaceError) as caught:
         send(client, "POST")
     assert words in str(caught.value)
     assert "HTTPSConnectionPool" not in str(caught.value)
@@ -357,19 +357,19 @@ def test_a_broken_connection_is_told_in_its_own_last_words(failure: Exception, w
 )
 def test_what_requests_refuses_to_send_is_not_tried_again(failure: Exception) -> None:
     time = Time()
-    with scripted(call("GET", failure), time=time) as (client, _), pytest.raises(Refused):
+    with scripted(call("GET", failure), time=time) as (client, dummy), pytest.raises(Refused):
         send(client, "GET")
     assert time.slept == []
 
 
 def test_options_of_the_connection_reach_requests() -> None:
-    with scripted(call("GET", FINE), request_timeout=2.5, validate_certs=False) as (client, _):
+    with scripted(call("GET", FINE), request_timeout=2.5, validate_certs=False) as (client, dummy):
         send(client, "GET")
 
 
 def test_a_ca_bundle_of_the_environment_does_not_switch_validation_on_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/somewhere/ca.pem")
-    with scripted(call("GET", FINE), validate_certs=False) as (client, _):
+    with scripted(call("GET", FINE), validate_certs=False) as (client, dummy):
         send(client, "GET")
 
 
@@ -379,7 +379,7 @@ def test_netrc_does_not_override_the_key(monkeypatch: pytest.MonkeyPatch, tmp_pa
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     assert requests.utils.get_netrc_auth("https://api.example.test/v1") == ("somebody", "else")
-    with scripted(call("GET", FINE)) as (client, _):
+    with scripted(call("GET", FINE)) as (client, dummy):
         send(client, "GET")
 
 
