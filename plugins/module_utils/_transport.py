@@ -10,6 +10,7 @@ A POST, PATCH or DELETE whose answer was lost raises L(AnswerLost), for the call
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -89,6 +90,8 @@ class Transport:
         self._sleep = sleep
         self._random = random
         self._pace = Pace(clock, sleep)
+        # Polls do not go through the pool of whoever waits: the budget is kept here, where every request passes.
+        self._places = threading.BoundedSemaphore(connection.concurrency)
         # Clear text is for loopback only: a proxy of the environment must not get the key instead.
         url = urlsplit(connection.api_url)
         self._proxies = {"no_proxy": url.hostname} if url.scheme == "http" and url.hostname else None
@@ -111,7 +114,8 @@ class Transport:
         while True:
             self._pace.wait_for_turn()
             try:
-                answer = self._exchange(method, path, query, body)
+                with self._places:
+                    answer = self._exchange(method, path, query, body)
                 error = self._error_in(method, path, answer)
                 if error is None:
                     return self._content(method, path, answer)

@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -487,3 +489,32 @@ def test_a_proxy_of_the_environment_is_used_for_https(monkeypatch: pytest.Monkey
     with scripted(call("GET", FINE)) as (client, service):
         send(client, "GET")
     assert service.proxies[0]["https"] == "http://proxy.example.test:3128"
+
+
+def test_no_more_requests_are_in_flight_than_the_budget_of_the_task() -> None:
+    in_flight, most, lock = 0, 0, threading.Lock()
+    both_are_in = threading.Barrier(2, timeout=10)
+
+    class Counting(requests.adapters.BaseAdapter):
+        def send(self, request: requests.PreparedRequest, *args: object, **kwargs: object) -> requests.Response:
+            nonlocal in_flight, most
+            with lock:
+                in_flight += 1
+                most = max(most, in_flight)
+            both_are_in.wait()
+            with lock:
+                in_flight -= 1
+            response = requests.Response()
+            response.status_code, response.raw, response.request = 200, BytesIO(b"{}"), request
+            return response
+
+        def close(self) -> None:
+            pass
+
+    session = requests.Session()
+    session.mount("https://", Counting())
+    transport = Transport(Connection(api_key=KEY, concurrency=2), session=session)
+    with ThreadPoolExecutor(max_workers=6) as pool:
+        answers = list(pool.map(lambda number: transport.send("GET", f"/things/{number}"), range(6)))
+    assert answers == [{}] * 6
+    assert most == 2
