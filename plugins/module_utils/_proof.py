@@ -10,6 +10,7 @@ snapshot's own; all of those being done is the proof.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -80,14 +81,15 @@ def prove(
     events: Sequence[Event],
     *,
     is_whole: bool,
-    since: datetime | None = None,
     is_late: bool = False,
+    is_new: bool = False,
 ) -> Proof:
     """The proof for one snapshot, from its machine's snapshots and events, both newest first.
 
-    C(is_whole) says that the events were read to the last that the service has; C(since) (the service's time)
-    that the snapshot is not older than that; C(is_late) that the snapshot has been there for so long that its
-    event would be visible by now. Without events of its own a snapshot that is not late is UNSURE.
+    C(is_whole) says that the events were read to the last that the service has; C(is_late) that the snapshot has
+    been there for so long that its event would be visible by now; C(is_new) that these are just the events since
+    before it was made. Without events of its own a snapshot that is not late is UNSURE. A create that the service
+    has forgotten is taken to have been done.
     """
     if is_proven_by_name(snapshot):
         return Proof(State.DONE)
@@ -95,18 +97,19 @@ def prove(
     is_complete = is_whole and any(event.name == "create" for event in events)
     if is_complete and not is_late and _lacks_an_event(snapshots, events):
         return Proof(State.UNSURE)
-    own = tuple(_possible_events(snapshot, snapshots, events, is_complete, since, is_late))
+    own = tuple(_possible_events(snapshot, snapshots, events, is_complete, is_late))
     if not own:
         # Older than what the service still remembers, if it has forgotten anything.
-        has_outlived_it = is_late and is_whole and not is_complete and since is None
+        has_outlived_it = is_late and is_whole and not is_complete
         return Proof(State.DONE if has_outlived_it else State.UNSURE)
     if running(own, now=events[0].created):
         return Proof(State.RUNNING, own)
     if all(event.state == "done" for event in own):
         return Proof(State.DONE, own)
     if all(is_clear_failure(event) for event in own):
-        return Proof(State.FAILED, own)
-    return Proof(State.DONE if is_complete and _all_are_accounted_for(snapshots, events) else State.UNSURE, own)
+        is_certain = is_new or _must_have_an_event(snapshot, events, is_complete=is_complete)
+        return Proof(State.FAILED if is_certain else State.UNSURE, own)
+    return Proof(State.DONE if _was_made_last(snapshot, snapshots, events, own[0]) else State.UNSURE, own)
 
 
 def is_clear_failure(event: Event) -> bool:
@@ -119,21 +122,27 @@ def _possible_events(
     snapshots: Sequence[Snapshot],
     events: Sequence[Event],
     is_complete: bool,
-    since: datetime | None,
     is_late: bool,
 ) -> Sequence[Event]:
     """The snapshot-create events that can be the snapshot's own, newest first."""
     creates = [event for event in events if event.name == "snapshot-create"]
-    newer = next(index for index, item in enumerate(snapshots) if item.id == snapshot.id)
-    older = len(snapshots) - newer - 1
+    position = next(index for index, item in enumerate(snapshots) if item.id == snapshot.id)
     # Each newer snapshot used up one of the newer events; each older one an older event, if they are all known.
-    own = creates[newer : len(creates) - older if is_complete else len(creates)]
-    bound = since or needs_events_since(snapshot)
+    # Whether an auto-snapshot, or one that a restore took first, has such an event is not published: not counted.
+    restores = sum(event.name == "snapshot-restore" for event in events)
+    newer = max(0, _manual(snapshots[:position]) - restores)
+    older = max(0, _manual(snapshots[position + 1 :]) - restores) if is_complete else 0
+    own = creates[newer : max(newer, len(creates) - older)]
+    bound = needs_events_since(snapshot)
     if bound is None:
         return own
     after = [event for event in own if event.created >= bound]
     # A snapshot that was given a run's name later is older than the run.
-    return own if not after and since is None and is_late else after
+    return own if not after and is_late else after
+
+
+def _manual(snapshots: Sequence[Snapshot]) -> int:
+    return sum(not snapshot.is_auto_snapshot for snapshot in snapshots)
 
 
 def _lacks_an_event(snapshots: Sequence[Snapshot], events: Sequence[Event]) -> bool:
@@ -143,11 +152,31 @@ def _lacks_an_event(snapshots: Sequence[Snapshot], events: Sequence[Event]) -> b
     return len(snapshots) > created - deleted
 
 
-def _all_are_accounted_for(snapshots: Sequence[Snapshot], events: Sequence[Event]) -> bool:
-    """Whether the snapshots are just those that were made and not deleted, so that no failed one is among them.
+def _was_made_last(snapshot: Snapshot, snapshots: Sequence[Snapshot], events: Sequence[Event], own: Event) -> bool:
+    """Whether the event is the last create, done, and the snapshot the newest, with nothing deleted in between.
 
-    Auto-snapshots are replaced without a word, so with them the sum proves nothing.
+    Then what the event made is still there, and nothing that is newer. A restore that still runs may be making one.
     """
-    made = sum(event.name == "snapshot-create" and event.state == "done" for event in events)
-    deleted = sum(event.name == "snapshot-delete" and event.state == "done" for event in events)
-    return len(snapshots) == made - deleted and not any(snapshot.is_auto_snapshot for snapshot in snapshots)
+    later = itertools.takewhile(lambda event: event.id != own.id, events)
+    return (
+        own.state == "done"
+        and snapshots[0].id == snapshot.id
+        and all(
+            event.name not in ("snapshot-create", "snapshot-delete")
+            and (event.name != "snapshot-restore" or event.state == "done")
+            for event in later
+        )
+    )
+
+
+def _must_have_an_event(snapshot: Snapshot, events: Sequence[Event], *, is_complete: bool) -> bool:
+    """Whether the snapshot's create is among the events for certain.
+
+    It is when a run named the snapshot, or when the service has forgotten nothing and the snapshot is of no kind
+    that may have no event.
+    """
+    if parse_run_name(snapshot.name) is not None:
+        return True
+    return (
+        is_complete and not snapshot.is_auto_snapshot and not any(event.name == "snapshot-restore" for event in events)
+    )

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
@@ -24,7 +23,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._procedures i
     until_idle,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof, State, needs_events_since, prove
-from ansible_collections.community.paperspace.plugins.module_utils._reading import events_of, snapshots_of
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Recent, events_of, snapshots_of
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Call, EventEnd, Pause, Procedure
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Action, named
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Snapshot
@@ -167,33 +166,39 @@ def restore(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, *, safety_
     outcome.status = "restored"
 
 
-def prove_now(client: Client, snapshot: Snapshot, since: datetime | None, *, is_late: bool) -> Proof | None:
-    """The proof of one snapshot as of now, with L(prove)'s C(since) and C(is_late); None when it is gone."""
+def prove_now(client: Client, snapshot: Snapshot, recent: Recent | None, *, is_late: bool) -> Proof | None:
+    """The proof of one snapshot as of now, with L(prove)'s C(is_late); None when it is gone.
+
+    C(recent): the snapshot was made after that moment, so that no event known by then can be its own.
+    """
     snapshots = snapshots_of(client, snapshot.machine_id)
     if not any(item.id == snapshot.id for item in snapshots):
         return None
-    bound = since or needs_events_since(snapshot)
+    if recent is not None:
+        new = [event for event in events_of(client, snapshot.machine_id, recent.newest) if recent.is_new(event)]
+        return prove(snapshot, snapshots, new, is_whole=False, is_late=is_late, is_new=True)
+    bound = needs_events_since(snapshot)
     proof = prove(
         snapshot,
         snapshots,
         events_of(client, snapshot.machine_id, bound),
         is_whole=bound is None,
-        since=since,
         is_late=is_late,
     )
     if bound is not None and proof.state is State.UNSURE:
         events = events_of(client, snapshot.machine_id, None)
-        proof = prove(snapshot, snapshots, events, is_whole=True, since=since, is_late=is_late)
+        proof = prove(snapshot, snapshots, events, is_whole=True, is_late=is_late)
     return proof
 
 
-def _await_proof(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, since: datetime | None) -> Procedure[Proof]:
+def _await_proof(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recent: Recent | None) -> Procedure[Proof]:
     """Wait until the snapshot's create has ended, and say how. Leaves C(pending) when the task does not wait."""
     clock = task.client.clock
     began = clock()
+    pause = FIRST_LOOK_AGAIN
     while True:
         is_late = clock() - began >= task.client.connection.request_timeout
-        proof: Proof | None = yield Call(partial(prove_now, task.client, snapshot, since, is_late=is_late))
+        proof: Proof | None = yield Call(partial(prove_now, task.client, snapshot, recent, is_late=is_late))
         if proof is None:
             raise Refused(f"Snapshot {snapshot.id} was deleted by somebody else meanwhile.")
         if proof.state is State.RUNNING:
@@ -204,7 +209,8 @@ def _await_proof(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, since
             for event in proof.running:
                 outcome.take_event((yield EventEnd(event)))
         elif proof.is_unseen and not is_late:
-            yield Pause(FIRST_LOOK_AGAIN)
+            yield Pause(pause)
+            pause *= 2
         else:
             if len(proof.events) == 1:
                 outcome.take_event(proof.events[0])
@@ -213,7 +219,7 @@ def _await_proof(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, since
 
 def _adopt(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedure[bool]:
     """See a snapshot done whose create was answered by nothing; False when the task does not wait."""
-    proof = yield from _await_proof(task, outcome, snapshot, task.recent.newest)
+    proof = yield from _await_proof(task, outcome, snapshot, task.recent)
     if proof.state is State.RUNNING:
         return False
     if proof.state is State.FAILED:
