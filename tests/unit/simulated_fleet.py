@@ -86,19 +86,18 @@ class Fleet:
         body = b"" if content is None else json.dumps(content).encode()
         response = self.service.handle(Request(method, path, {}, self.service.headers(body=bool(body)), body))
         assert response.status == 200, response.body
+        self.service.log._entries.pop()
         return response.json()
 
     def begin_snapshot(self, name: str, machine_id: str | None = None) -> tuple[str, str]:
         """Somebody else's create, still running; the ids of its snapshot and its event."""
         answer = self.send("POST", "/snapshots", {"machineId": machine_id or self.machine_id, "name": name})
-        self.service.log.clear()
         return answer["data"]["id"], answer["event"]["id"]
 
     def made_snapshot(self, name: str, machine_id: str | None = None) -> str:
         """Somebody else's create, done; the snapshot's id."""
         snapshot_id, _event_id = self.begin_snapshot(name, machine_id)
-        self.clock.advance(60)
-        self.service.tick()
+        self.later()
         return snapshot_id
 
     def failed_snapshot(self, name: str, machine_id: str | None = None, error: str | None = "no space") -> str:
@@ -111,9 +110,7 @@ class Fleet:
     def deleted(self, snapshot_id: str) -> None:
         """Somebody else's delete, done."""
         self.send("DELETE", f"/snapshots/{snapshot_id}")
-        self.clock.advance(60)
-        self.service.tick()
-        self.service.log.clear()
+        self.later()
 
     def add_event(self, name: str, *, state: str = "done", machine_id: str | None = None) -> str:
         """An event that is in the machine's history and did nothing that matters here."""

@@ -1,0 +1,147 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from unit.simulated_fleet import Fleet
+
+from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, Unauthorized
+from ansible_collections.community.paperspace.plugins.module_utils._info import find_machines, find_snapshots
+
+RUN = "maint-20260101T000000Z-1a2b"
+
+
+def snapshots(fleet: Fleet, **options: Any) -> dict[str, Any]:
+    asked = dict.fromkeys(("machine_ids", "snapshot_ids", "name", "name_prefix", "auto"))
+    return find_snapshots(fleet.client(), **{**asked, **options})
+
+
+def machines(fleet: Fleet, **options: Any) -> dict[str, Any]:
+    asked = dict.fromkeys(("machine_ids", "name", "region", "machine_type", "state"))
+    return find_machines(fleet.client(), **{**asked, **options})
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    fleet = Fleet(2)
+    first, second = fleet.machine_ids
+    fleet.service.add_snapshot(first, "before")
+    fleet.service.add_snapshot(first, "auto", auto=True)
+    fleet.service.add_snapshot(second, "before")
+    fleet.service.add_snapshot(second, RUN)
+    fleet.service.add_snapshot(second, f"{RUN}-ok")
+    return fleet
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, [f"{RUN}-ok", RUN, "before", "auto", "before"]),
+        ({"name": "before"}, ["before", "before"]),
+        ({"name": "befor"}, []),
+        ({"name_prefix": "maint-"}, [f"{RUN}-ok", RUN]),
+        ({"auto": True}, ["auto"]),
+        ({"auto": False}, [f"{RUN}-ok", RUN, "before", "before"]),
+    ],
+)
+def test_snapshots_that_match_newest_first(fleet: Fleet, options: dict[str, Any], names: list[str]) -> None:
+    found = snapshots(fleet, **options)
+    assert [item["name"] for item in found["snapshots"]] == names
+    assert found["warnings"] == []
+    assert found["changed"] is False
+    assert fleet.writes() == []
+
+
+def test_snapshot_of_a_run_says_so(fleet: Fleet) -> None:
+    by_name = {item["name"]: (item["run_id"], item["run_state"]) for item in snapshots(fleet)["snapshots"]}
+    assert by_name[RUN] == (RUN[6:], "open")
+    assert by_name[f"{RUN}-ok"] == (RUN[6:], "ok")
+    assert by_name["before"] == (None, None)
+
+
+def test_snapshots_of_machines_in_the_order_asked_without_those_that_do_not_exist(fleet: Fleet) -> None:
+    first, second = fleet.machine_ids
+    found = snapshots(fleet, machine_ids=[second, "psnone", first])
+    assert [item["machine_id"] for item in found["snapshots"]] == [second] * 3 + [first] * 2
+    assert found["warnings"] == ["There is no machine with the id psnone; left out."]
+
+
+def test_snapshots_by_id(fleet: Fleet) -> None:
+    chosen = fleet.service.snapshots()[0]["id"]
+    found = snapshots(fleet, snapshot_ids=["ssnone", chosen])
+    assert [item["id"] for item in found["snapshots"]] == [chosen]
+    assert "ssnone" in found["warnings"][0]
+
+
+def test_snapshot_listing_of_many_follows_the_pages_to_the_end() -> None:
+    fleet = Fleet()
+    for number in range(250):
+        fleet.service.add_snapshot(fleet.machine_id, f"s{number}")
+    assert [item["name"] for item in snapshots(fleet)["snapshots"]] == [f"s{number}" for number in reversed(range(250))]
+    assert fleet.service.log.calls() == ["GET /auth/session", *["GET /snapshots"] * 3]
+
+
+@pytest.mark.parametrize("cursor", ["repeat", "null", "missing"])
+def test_pages_that_do_not_end_are_left(cursor: str) -> None:
+    fleet = Fleet()
+    for number in range(130):
+        fleet.service.add_snapshot(fleet.machine_id, f"s{number}")
+    fleet.fault("cursor", path="/snapshots", cursor=cursor, nth=[2, 3])
+    assert len(snapshots(fleet)["snapshots"]) == 130
+    assert len(fleet.service.log) <= 4
+
+
+@pytest.mark.parametrize("options", [{"machine_ids": []}, {"snapshot_ids": []}, {"machine_ids": ["a/b"]}])
+def test_bad_input_is_refused_before_any_request(fleet: Fleet, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        snapshots(fleet, **options)
+    if "snapshot_ids" not in options:
+        with pytest.raises(InputError):
+            machines(fleet, **options)
+    assert len(fleet.service.log) == 0
+
+
+def test_machines_have_integer_sizes_and_snake_case() -> None:
+    fleet = Fleet()
+    (machine,) = machines(fleet)["machines"]
+    assert (machine["storage_total"], machine["ram"]) == (50 * 2**30, 4 * 2**30)
+    assert machine["public_ip_type"] == "dynamic"
+    assert all(key == key.lower() for key in machine)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"name": "web1"}, ["web1"]),
+        ({"region": "ny2"}, ["web11", "web1"]),
+        ({"region": "East Coast (NY2)"}, ["web11", "web1"]),
+        ({"region": "2"}, []),
+        ({"machine_type": "C7"}, ["web11"]),
+        ({"state": "off"}, ["other"]),
+        ({"name": "web1", "state": "off"}, []),
+    ],
+)
+def test_machines_that_match(options: dict[str, Any], names: list[str]) -> None:
+    fleet = Fleet()
+    fleet.service.add_machine("web11", machineType="C7")
+    fleet.service.add_machine("other", region="ca1", state="off")
+    assert [item["name"] for item in machines(fleet, **options)["machines"]] == names
+
+
+def test_machines_by_id_in_the_order_asked() -> None:
+    fleet = Fleet(3)
+    asked = [fleet.machine_ids[2], "psnone", fleet.machine_ids[0], fleet.machine_ids[2]]
+    found = machines(fleet, machine_ids=asked)
+    assert [item["id"] for item in found["machines"]] == [fleet.machine_ids[2], fleet.machine_ids[0]]
+    assert "psnone" in found["warnings"][0]
+
+
+def test_unknown_key_is_refused() -> None:
+    fleet = Fleet()
+    with pytest.raises(Unauthorized, match="API key"):
+        find_machines(
+            fleet.client(api_key="wrong"), machine_ids=None, name=None, region=None, machine_type=None, state=None
+        )

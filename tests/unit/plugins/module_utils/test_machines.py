@@ -1,0 +1,287 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""paperspace_machine's work against the simulator."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from unit.simulated_fleet import Fleet, only, statuses
+
+from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
+from ansible_collections.community.paperspace.plugins.module_utils._machines import Move, next_move
+
+ON_ITS_WAY = ("starting", "restarting", "serviceready", "upgrading", "provisioning")
+DAILY = {"enabled": True, "frequency": "daily", "save_count": 7}
+VERBS = {"started": "start", "stopped": "stop", "restarted": "restart"}
+GOALS = {"started": "ready", "stopped": "off", "restarted": "ready"}
+# How an answer can be lost, before and after the work.
+LOSSES: list[dict[str, Any]] = [
+    {"action": "lost"},
+    {"action": "lost", "when": "after"},
+    {"action": "timeout"},
+    {"action": "timeout", "when": "after"},
+    {"action": "status", "status": 500, "when": "after"},
+    {"action": "html", "status": 502},
+    {"action": "html", "status": 502, "when": "after"},
+    {"action": "truncated"},
+    {"action": "without_fields"},
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "state", "move"),
+    [
+        (None, "ready", None),
+        (None, "off", None),
+        ("started", "ready", None),
+        ("started", "off", Move("start")),
+        ("started", "stopping", Move("start", after="off")),
+        *[("started", state, Move(None)) for state in ON_ITS_WAY],
+        ("stopped", "off", None),
+        ("stopped", "ready", Move("stop")),
+        ("stopped", "stopping", Move(None)),
+        *[("stopped", state, Move("stop", after="ready")) for state in ON_ITS_WAY],
+        ("restarted", "ready", Move("restart")),
+        ("restarted", "off", Move("start")),
+        ("restarted", "stopping", Move("start", after="off")),
+        *[("restarted", state, Move("restart", after="ready")) for state in ON_ITS_WAY],
+        ("started", "a state that is new", Move(None)),
+    ],
+)
+def test_next_move(wanted: str | None, state: str, move: Move | None) -> None:
+    assert next_move(wanted, state) == move
+
+
+def off(fleet: Fleet, *machine_ids: str) -> None:
+    for machine_id in machine_ids or fleet.machine_ids:
+        fleet.service.change_machine(machine_id, state="off")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "state", "status", "verb"),
+    [
+        ("started", "ready", "unchanged", None),
+        ("started", "off", "started", "start"),
+        ("stopped", "ready", "stopped", "stop"),
+        ("stopped", "off", "unchanged", None),
+        ("restarted", "ready", "restarted", "restart"),
+        ("restarted", "off", "started", "start"),
+    ],
+)
+def test_machine_comes_into_the_wanted_state(wanted: str, state: str, status: str, verb: str | None) -> None:
+    fleet = Fleet()
+    fleet.service.change_machine(fleet.machine_id, state=state)
+    foretold = fleet.change(state=wanted, check_mode=True)
+    assert only(foretold)["status"] == (f"would_{verb}" if verb else "unchanged")
+    assert fleet.writes() == []
+    report = fleet.change(state=wanted)
+    result = only(report)
+    assert (result["status"], result["state"]) == (status, GOALS[wanted])
+    assert fleet.service.machines()[0]["state"] == GOALS[wanted]
+    assert fleet.writes() == ([f"PATCH /machines/{fleet.machine_id}/{verb}"] if verb else [])
+    assert report.after == foretold.after
+    assert report.outcomes[0].is_changed == bool(verb)
+
+
+@pytest.mark.parametrize("wanted", ["started", "stopped"])
+def test_again_is_unchanged(wanted: str) -> None:
+    fleet = Fleet(2)
+    off(fleet, fleet.machine_ids[1])
+    fleet.change(state=wanted)
+    fleet.service.log.clear()
+    assert statuses(fleet.change(state=wanted)) == ["unchanged", "unchanged"]
+    assert fleet.writes() == []
+
+
+@pytest.mark.parametrize("wanted", ["started", "stopped", "restarted"])
+@pytest.mark.parametrize("under_way", ["start", "stop", "restart"])
+@pytest.mark.parametrize("busy", ["conflict", "queue"])
+def test_machine_on_its_way_is_waited_for(wanted: str, under_way: str, busy: str) -> None:
+    fleet = Fleet(busy=busy)
+    if under_way == "start":
+        off(fleet)
+    fleet.send("PATCH", f"/machines/{fleet.machine_id}/{under_way}", {})
+    fleet.later(1.5)
+    result = only(fleet.change(state=wanted))
+    assert result["status"] in ("started", "stopped", "restarted", "unchanged"), result
+    assert result["state"] == GOALS[wanted]
+    fleet.later()
+    assert fleet.service.machines()[0]["state"] == GOALS[wanted]
+
+
+@pytest.mark.parametrize("state", ["starting", "serviceready"])
+def test_started_machine_that_is_not_up_yet_is_waited_for_and_unchanged(state: str) -> None:
+    fleet = Fleet(settle_seconds=20.0 if state == "starting" else 1.0, serviceready_seconds=20.0)
+    off(fleet)
+    fleet.send("PATCH", f"/machines/{fleet.machine_id}/start", {})
+    fleet.later(10)
+    report = fleet.change(state="started")
+    assert only(report)["status"] == "unchanged"
+    assert fleet.service.machines()[0]["state"] == "ready"
+    assert fleet.writes() == []
+    assert not report.outcomes[0].is_changed
+
+
+def test_currently_starting_is_no_failure() -> None:
+    fleet = Fleet(state_lag_seconds=3.0)
+    off(fleet)
+    fleet.later()
+    # Somebody else starts it just when this task has looked.
+    fleet.fault("status", method="PATCH", status=400, message="Machine is currently starting.", times=1)
+    original = fleet.service.faults.effects
+
+    def effects(request: Any, machine_id: Any) -> Any:
+        if request.method == "PATCH" and not fleet.service.machine(fleet.machine_id).operation:
+            fleet.service.faults.effects = original  # type: ignore[method-assign]
+            fleet.send("GET", "/auth/session")
+            world = fleet.service.world
+            from simulator.operations import Call
+
+            world.start(world.machine(fleet.machine_id), Call(fleet.clock.now()))
+        return original(request, machine_id)
+
+    fleet.service.faults.effects = effects  # type: ignore[method-assign]
+    result = only(fleet.change(state="started"))
+    assert (result["status"], result["state"]) == ("started", "ready")
+    assert fleet.service.accepted_counts()["starts"] == 1
+
+
+@pytest.mark.parametrize("lag", [0.0, 1.0, 3.0, 4.5])
+@pytest.mark.parametrize("wanted", ["started", "stopped", "restarted"])
+def test_state_that_lags_is_not_taken_for_settled(wanted: str, lag: float) -> None:
+    fleet = Fleet(state_lag_seconds=lag)
+    if wanted == "started":
+        off(fleet)
+    fleet.later()
+    assert only(fleet.change(state=wanted))["state"] == GOALS[wanted]
+    assert fleet.service.machines()[0]["state"] == GOALS[wanted]
+
+
+@pytest.mark.parametrize("wanted", ["started", "stopped", "restarted"])
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_lost_answer_is_not_done_twice(wanted: str, loss: dict[str, Any]) -> None:
+    fleet = Fleet(event_invisible_seconds=2.0)
+    if wanted == "started":
+        off(fleet)
+    fleet.service.faults.add({**loss, "method": "PATCH", "times": 1})
+    result = only(fleet.change(state=wanted))
+    assert (result["status"], result["state"]) == (wanted, GOALS[wanted]), result
+    assert fleet.service.accepted_counts()[f"{VERBS[wanted]}s"] == 1
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_lost_answer_to_settings(loss: dict[str, Any]) -> None:
+    fleet = Fleet()
+    fleet.service.faults.add({**loss, "method": "PUT", "times": 1})
+    result = only(fleet.change(auto_snapshot=DAILY))
+    assert (result["status"], result["auto_snapshot"]) == ("updated", DAILY), result
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "said"),
+    [
+        ({"state": "error", "error": "no capacity"}, "failed", "no capacity"),
+        ({"state": "error"}, "unsure", "may be done all the same"),
+        ({"state": "cancelled"}, "failed", "cancelled"),
+        ({"state": "stuck"}, "timed_out", "did not end"),
+    ],
+)
+def test_event_that_ends_badly(event: dict[str, Any], status: str, said: str) -> None:
+    fleet = Fleet(2)
+    fleet.fault("event", method="PATCH", machine_id=fleet.machine_ids[0], **event)
+    report = fleet.change(state="restarted", wait_timeout=200)
+    assert statuses(report) == [status, "restarted"]
+    assert said in str(report.outcomes[0].error)
+    assert str(report.outcomes[0].event_id) in str(report.outcomes[0].error)
+
+
+def test_machine_that_never_gets_ready_times_out_and_says_so() -> None:
+    fleet = Fleet(settle_seconds=1e6)
+    result = only(fleet.change(state="restarted", wait_timeout=200))
+    assert result["status"] == "timed_out"
+    assert "ready" in str(result["error"])
+
+
+def test_wait_false_is_pending() -> None:
+    fleet = Fleet()
+    result = only(fleet.change(state="stopped", wait=False))
+    assert (result["status"], result["event_state"]) == ("pending", "new")
+
+
+def test_auto_snapshot_settings_and_again() -> None:
+    fleet = Fleet(2)
+    foretold = fleet.change(auto_snapshot=DAILY, check_mode=True)
+    assert statuses(foretold) == ["would_update"] * 2
+    assert fleet.writes() == []
+    report = fleet.change(auto_snapshot=DAILY)
+    assert statuses(report) == ["updated"] * 2
+    assert report.before != report.after == foretold.after
+    body = [entry.body for entry in fleet.service.log if entry.method == "PUT"]
+    assert body == [{"autoSnapshotEnabled": True, "autoSnapshotFrequency": "daily", "autoSnapshotSaveCount": 7}] * 2
+    fleet.service.log.clear()
+    again = fleet.change(auto_snapshot=DAILY)
+    assert statuses(again) == ["unchanged"] * 2
+    assert fleet.writes() == []
+    assert again.before == again.after
+
+
+def test_only_what_differs_is_sent() -> None:
+    fleet = Fleet()
+    fleet.change(auto_snapshot=DAILY)
+    fleet.service.log.clear()
+    fleet.change(auto_snapshot={"save_count": 0, "enabled": True})
+    assert [entry.body for entry in fleet.service.log if entry.method == "PUT"] == [{"autoSnapshotSaveCount": 0}]
+
+
+def test_refusal_of_settings_is_reported() -> None:
+    fleet = Fleet(auto_snapshots_by_api=False)
+    result = only(fleet.change(auto_snapshot=DAILY))
+    assert result["status"] == "failed"
+    assert "Auto snapshots cannot be set up over the API" in str(result["error"])
+
+
+def test_settings_and_state_in_one_task() -> None:
+    fleet = Fleet()
+    off(fleet)
+    result = only(fleet.change(state="started", auto_snapshot=DAILY))
+    assert (result["status"], result["state"], result["auto_snapshot"]) == ("started", "ready", DAILY)
+
+
+def test_fleet_by_threads_keeps_the_order_asked() -> None:
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        fleet = Fleet(30, executor=pool)
+        report = fleet.change(state="restarted")
+    assert statuses(report) == ["restarted"] * 30
+    assert [outcome.machine_id for outcome in report.outcomes] == fleet.machine_ids
+    assert fleet.service.done_counts()["restarts"] == 30
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ({"machine_ids": [], "state": "started"}, "machine_ids"),
+        ({}, "nothing to do"),
+        ({"auto_snapshot": {"save_count": 11}}, "save_count"),
+        ({"auto_snapshot": {"save_count": -1}}, "save_count"),
+        ({"state": "started", "machine_ids": ["a/b"]}, "'a/b'"),
+        ({"state": "started", "wait_timeout": float("nan")}, "wait_timeout"),
+        ({"state": "started", "wait_interval": -1}, "wait_interval"),
+    ],
+)
+def test_bad_input_is_refused_before_any_request(wish: dict[str, Any], said: str) -> None:
+    fleet = Fleet()
+    with pytest.raises(InputError, match=said):
+        fleet.change(**wish)
+    assert len(fleet.service.log) == 0
+
+
+def test_unknown_machine_is_refused_for_all_or_skipped() -> None:
+    fleet = Fleet()
+    asked = ["psnone", fleet.machine_id]
+    with pytest.raises(InputError, match="psnone"):
+        fleet.change(machine_ids=asked, state="stopped")
+    assert fleet.writes() == []
+    assert statuses(fleet.change(machine_ids=asked, state="stopped", skip_missing=True)) == ["skipped", "stopped"]

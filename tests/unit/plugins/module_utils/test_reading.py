@@ -1,0 +1,100 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from unit.simulated_fleet import Fleet
+
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, Recent, running
+from ansible_collections.community.paperspace.plugins.module_utils._wire import Event
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+
+def event(event_id: str, *, hours: float = 0, state: str = "done", machine_id: str = "m1") -> Event:
+    return Event(event_id, "snapshot-create", state, machine_id, None, NOON + timedelta(hours=hours), None)
+
+
+def reader(fleet: Fleet) -> Reader:
+    return Reader(fleet.client(), fleet.executor)
+
+
+def test_new_is_what_came_after_even_in_the_same_moment() -> None:
+    recent = Recent([event("b"), event("a", hours=-1)])
+    assert recent.is_new(event("c", hours=1))
+    assert recent.is_new(event("c"))
+    assert not recent.is_new(event("b"))
+    assert not recent.is_new(event("older than the page", hours=-2))
+    assert Recent().is_new(event("b"))
+
+
+def test_running_leaves_out_what_has_been_stuck_for_a_day() -> None:
+    stuck, late, ended = event("a", hours=-24, state="new"), event("b", hours=-23, state="new"), event("c")
+    assert running([stuck, late, ended], now=NOON) == [late]
+    assert running([stuck], now=None) == [stuck]
+
+
+def test_running_on_is_of_one_machine() -> None:
+    recent = Recent([event("a", state="in progress"), event("b", state="new", machine_id="m2")])
+    assert [item.id for item in recent.running_on("m1")] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "team", "most"),
+    [(1, 1, 1), (1, 500, 1), (2, 130, 2), (100, 100, 1), (120, 500, 5), (3, 2000, 6), (300, 300, 3)],
+)
+def test_machines_cost_at_most_twice_the_best(asked: int, team: int, most: int) -> None:
+    fleet = Fleet(team, is_history_whole=False)
+    # The oldest are on the last pages.
+    machine_ids = fleet.machine_ids[:asked]
+    assert list(reader(fleet).machines(machine_ids)) == machine_ids
+    assert len(fleet.service.log) <= most
+
+
+def test_machines_that_do_not_exist_are_left_out() -> None:
+    fleet = Fleet(3)
+    asked = ["psnone", fleet.machine_ids[2], fleet.machine_ids[0]]
+    assert list(reader(fleet).machines(asked)) == asked[1:]
+
+
+@pytest.mark.parametrize("of_others", [0, 1000])
+def test_snapshots_are_the_same_by_list_and_by_machine(of_others: int) -> None:
+    fleet = Fleet(4, is_history_whole=False)
+    first, second, third, other = fleet.machine_ids
+    expected = {
+        second: [fleet.service.add_snapshot(second, "x") for _number in range(3)][::-1],
+        first: [fleet.service.add_snapshot(first, "x")],
+        third: [],
+    }
+    for _number in range(of_others):
+        fleet.service.add_snapshot(other, "x")
+    found = reader(fleet).snapshots([second, first, third])
+    assert list(found) == [second, first, third]
+    assert {key: [item.id for item in items] for key, items in found.items()} == expected
+    # Pages of the team as long as they may be cheaper, and then a list of each machine.
+    assert len(fleet.service.log) <= 7
+
+
+def test_events_are_read_back_to_the_time_asked_for() -> None:
+    fleet = Fleet(2, is_history_whole=False)
+    for _number in range(300):
+        fleet.add_event("start")
+    middle = datetime.fromtimestamp(fleet.clock.now() - 150, timezone.utc)
+    found = reader(fleet).events(fleet.machine_ids, since=middle)
+    assert len(fleet.service.log) == 2
+    assert sum(item.created >= middle for item in found[fleet.machine_id]) == 150
+    fleet.service.log.clear()
+    assert len(reader(fleet).events([fleet.machine_id])[fleet.machine_id]) == 300
+    assert len(fleet.service.log) == 3
+
+
+@pytest.mark.parametrize(("machines", "pages"), [(1, 1), (120, 1), (121, 2)])
+def test_recent_is_a_page_for_120_machines(machines: int, pages: int) -> None:
+    fleet = Fleet(is_history_whole=False)
+    for _number in range(400):
+        fleet.add_event("start")
+    assert len(reader(fleet).recent(machines).events) == 120 * pages
+    assert len(fleet.service.log) == pages

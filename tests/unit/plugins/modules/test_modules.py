@@ -1,0 +1,256 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules as Ansible runs them: their documentation says what they take, and bad input is one clear error."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+from ansible.module_utils import basic
+from unit.simulated_fleet import API_URL, KEY, Fleet
+
+from ansible_collections.community.paperspace.plugins.doc_fragments import connection, waiting
+from ansible_collections.community.paperspace.plugins.module_utils import _client, _module, _transport
+from ansible_collections.community.paperspace.plugins.module_utils._connection import CONNECTION_SPEC
+from simulator.session import SimulatorAdapter
+
+PLUGINS = "ansible_collections.community.paperspace.plugins"
+MODULES = ("paperspace_snapshot", "paperspace_snapshot_info", "paperspace_machine", "paperspace_machine_info")
+
+
+def described(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as documented, in the form of an argument spec."""
+    found = {}
+    for name, option in options.items():
+        spec = {key: value for key, value in option.items() if key not in ("description", "suboptions")}
+        if "suboptions" in option:
+            spec["options"] = described(option["suboptions"])
+        found[name] = spec
+    return found
+
+
+def without_secrecy(spec: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A spec without what documentation does not have."""
+    return {name: {key: value for key, value in option.items() if key != "no_log"} for name, option in spec.items()}
+
+
+def test_connection_fragment_is_the_spec() -> None:
+    documented = yaml.safe_load(connection.ModuleDocFragment.DOCUMENTATION)["options"]
+    assert described(documented) == without_secrecy(CONNECTION_SPEC)
+    assert CONNECTION_SPEC["api_key"]["no_log"] is True
+
+
+def test_waiting_fragment_is_the_spec() -> None:
+    documented = yaml.safe_load(waiting.ModuleDocFragment.DOCUMENTATION)["options"]
+    assert described(documented) == _module.WAIT_SPEC
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_documentation_is_the_spec(name: str) -> None:
+    module = importlib.import_module(f"{PLUGINS}.modules.{name}")
+    documentation = yaml.safe_load(module.DOCUMENTATION)
+    documented = described(documentation["options"])
+    if "community.paperspace.waiting" in documentation["extends_documentation_fragment"]:
+        documented |= _module.WAIT_SPEC
+    assert documented == module.OPTIONS
+    assert "community.paperspace.connection" in documentation["extends_documentation_fragment"]
+    assert documentation["module"] == name
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_and_returns_can_be_read(name: str) -> None:
+    module = importlib.import_module(f"{PLUGINS}.modules.{name}")
+    spec = _module.argument_spec(**module.OPTIONS)
+    takes = {option for name, entry in spec.items() for option in (name, *entry.get("aliases", ()))}
+    used = [
+        task[f"community.paperspace.{name}"]
+        for task in yaml.safe_load(module.EXAMPLES)
+        if f"community.paperspace.{name}" in task
+    ]
+    assert used
+    assert all(set(options) <= takes for options in used)
+    assert yaml.safe_load(module.RETURN)
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    options: dict[str, Any],
+    fleet: Fleet | None = None,
+) -> tuple[dict[str, Any], int]:
+    """The module's one answer and its exit code, as Ansible gets them."""
+    if fleet is not None:
+        client = _client.Client
+
+        def session(*_arguments: Any) -> requests.Session:
+            made = requests.Session()
+            made.mount("http://", SimulatorAdapter(fleet.service))
+            return made
+
+        monkeypatch.setattr(_transport, "open_session", session)
+        monkeypatch.setattr(
+            _module,
+            "Client",
+            lambda connection: client(connection, clock=fleet.clock.now, sleep=fleet.clock.sleep, random=lambda: 0.5),
+        )
+    given = {"_ansible_remote_tmp": "/tmp", "_ansible_keep_remote_files": False, **options}
+    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode())
+    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+    module = importlib.import_module(f"{PLUGINS}.modules.{name}")
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    written = capsys.readouterr()
+    assert "Traceback" not in written.out + written.err
+    assert KEY not in written.out.replace(f'"api_url": "{API_URL}"', "")
+    (line,) = written.out.strip().splitlines()
+    answer = json.loads(line)
+    assert isinstance(answer, dict)
+    code = ended.value.code
+    assert isinstance(code, int)
+    return answer, code
+
+
+@pytest.fixture(autouse=True)
+def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+CONNECT = {"api_key": KEY, "api_url": API_URL}
+BAD: dict[str, tuple[str, dict[str, Any], str]] = {
+    "no key": ("paperspace_machine_info", {"api_url": API_URL}, "No API key"),
+    "clear text": ("paperspace_machine_info", {"api_key": KEY, "api_url": "http://example.test/v1"}, "clear text"),
+    "no machines": ("paperspace_snapshot", {**CONNECT, "machine_ids": [], "name": "x"}, "machine_ids"),
+    "present without name": ("paperspace_snapshot", {**CONNECT, "machine_id": "ps1"}, "needs name"),
+    "negative keep": (
+        "paperspace_snapshot",
+        {**CONNECT, "machine_id": "ps1", "state": "absent", "name_prefix": "x", "keep": -1},
+        "keep must be 0 or more",
+    ),
+    "keep without prefix": (
+        "paperspace_snapshot",
+        {**CONNECT, "machine_id": "ps1", "state": "absent", "name": "x", "keep": 1},
+        "keep needs name_prefix",
+    ),
+    "ids and name": (
+        "paperspace_snapshot",
+        {**CONNECT, "snapshot_ids": ["ss1"], "state": "absent", "name": "x"},
+        "exclude each other",
+    ),
+    "id that is a path": ("paperspace_snapshot", {**CONNECT, "machine_id": "../x", "name": "x"}, "is not an id"),
+    "id that is a path, for info": ("paperspace_snapshot_info", {**CONNECT, "machine_id": "../x"}, "is not an id"),
+    "id that is a path, for machines": (
+        "paperspace_machine",
+        {**CONNECT, "machine_id": "x?y", "state": "started"},
+        "is not an id",
+    ),
+    "nothing to do": ("paperspace_machine", {**CONNECT, "machine_id": "ps1"}, "nothing to do"),
+    "endless wait": (
+        "paperspace_machine",
+        {**CONNECT, "machine_id": "ps1", "state": "started", "wait_timeout": "inf"},
+        "wait_timeout",
+    ),
+    "wrong choice": ("paperspace_machine", {**CONNECT, "machine_id": "ps1", "state": "gone"}, "state"),
+    "unknown option": ("paperspace_snapshot", {**CONNECT, "machine_id": "ps1", "nmae": "x"}, "nmae"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_error_and_no_request(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    name, options, said = BAD[case]
+    fleet = Fleet()
+    answer, code = run(monkeypatch, capsys, name, options, fleet)
+    assert (answer["failed"], code) == (True, 1)
+    assert said in answer["msg"]
+    assert len(fleet.service.log) == 0
+
+
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "HTML": ({"action": "html", "status": 403}, "without JSON"),
+    "nothing": ({"action": "empty"}, "without JSON: (empty)"),
+    "no required fields": ({"action": "without_fields"}, "required field"),
+    "a dropped connection": ({"action": "lost"}, "connection broke"),
+    "no connection": ({"action": "refused"}, "no connection"),
+}
+
+
+@pytest.mark.parametrize("path", ["/auth/session", "/machines.*"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_broken_service_is_one_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fault: str, path: str
+) -> None:
+    fleet = Fleet()
+    rule, said = FAULTS[fault]
+    fleet.service.faults.add({**rule, "path": path})
+    options = {**CONNECT, "retries": 1, "machine_ids": [fleet.machine_id], "name": "x"}
+    answer, code = run(monkeypatch, capsys, "paperspace_snapshot", options, fleet)
+    assert code == 1
+    assert said in answer["msg"]
+    assert "GET " in answer["msg"]
+
+
+def test_unknown_key_is_one_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fleet = Fleet()
+    options = {"api_key": "unknown-key-abc", "api_url": API_URL, "machine_id": fleet.machine_id, "name": "x"}
+    answer, code = run(monkeypatch, capsys, "paperspace_snapshot", options, fleet)
+    assert code == 1
+    assert "does not know this API key" in answer["msg"]
+    assert "unknown-key-abc" not in json.dumps(answer)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_without_requests_is_one_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.setattr(_module, "HAS_REQUESTS", False)
+    options: dict[str, Any] = {**CONNECT}
+    if not name.endswith("_info"):
+        options["machine_id"] = "ps1"
+    answer, code = run(monkeypatch, capsys, name, options)
+    assert code == 1
+    assert "requests" in answer["msg"]
+    assert "Python" in answer["msg"]
+
+
+def test_snapshot_of_one_machine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fleet = Fleet()
+    options = {**CONNECT, "machine_id": fleet.machine_id, "name": "before"}
+    answer, code = run(monkeypatch, capsys, "paperspace_snapshot", options, fleet)
+    assert (code, answer["changed"]) == (0, True)
+    assert answer["snapshots"] == [answer["snapshot"]]
+    assert answer["snapshot"]["status"] == "created"
+    documented = yaml.safe_load(importlib.import_module(f"{PLUGINS}.modules.paperspace_snapshot").RETURN)
+    assert set(answer["snapshot"]) == set(documented["snapshots"]["contains"])
+
+
+def test_failed_entry_fails_the_task_and_every_entry_is_returned(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet = Fleet(2)
+    fleet.fault("event", method="POST", machine_id=fleet.machine_ids[1], state="error", error="no space")
+    options = {**CONNECT, "machine_ids": fleet.machine_ids, "name": "before"}
+    answer, code = run(monkeypatch, capsys, "paperspace_snapshot", options, fleet)
+    assert (code, answer["failed"], answer["changed"]) == (1, True, True)
+    assert [entry["status"] for entry in answer["snapshots"]] == ["created", "failed"]
+    assert fleet.machine_ids[1] in answer["msg"]
+    assert fleet.machine_ids[0] not in answer["msg"]
+    assert "snapshot" not in answer
+
+
+def test_machine_entry_is_as_documented(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fleet = Fleet()
+    options = {**CONNECT, "machine_id": fleet.machine_id, "state": "restarted", "_ansible_check_mode": True}
+    answer, code = run(monkeypatch, capsys, "paperspace_machine", options, fleet)
+    assert (code, answer["machine"]["status"]) == (0, "would_restart")
+    assert fleet.writes() == []
+    documented = yaml.safe_load(importlib.import_module(f"{PLUGINS}.modules.paperspace_machine").RETURN)
+    assert set(answer["machine"]) == set(documented["machines"]["contains"])
