@@ -58,8 +58,8 @@ def outcome_table(entries: Sequence[Mapping[str, Any]], snapshot: str = "id", wi
     if snapshot not in ("id", "name"):
         raise AnsibleFilterError(f"snapshot is id or name, not {snapshot!r}.")
     keys = ("host", "machine_id", "status", snapshot, "seconds")
-    rows = [("HOST", "MACHINE", "STATUS", "SNAPSHOT", "SECONDS")]
-    rows.extend((*map(str, (_shown(entry.get(key)) for key in keys)),) for entry in entries)
+    rows: list[tuple[str, ...]] = [("HOST", "MACHINE", "STATUS", "SNAPSHOT", "SECONDS")]
+    rows.extend(tuple(str(_shown(entry.get(key))) for key in keys) for entry in entries)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     errors = ["", *(str(entry.get("error") or "") for entry in entries)]

@@ -45,7 +45,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._names import
 
 
 class LookupModule(LookupBase):  # type: ignore[misc, unused-ignore]
-    def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
+    def run(self, terms: list[Any], variables: Any = None, **kwargs: Any) -> list[str]:  # noqa: ARG002 - the base class passes it
         if terms or kwargs:
             raise AnsibleLookupError("community.paperspace.new_run_id takes neither terms nor options.")
         return [new_run_id(datetime.now(timezone.utc), secrets.randbelow)]

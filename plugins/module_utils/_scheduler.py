@@ -81,27 +81,35 @@ class PageWatch(Generic[Item]):
         self._seen: set[str] = set()
         self.last_error: PaperspaceError | None = None
 
-    def look(self, wanted: Collection[str], since: datetime | None = None) -> dict[str, Item]:
-        """The wanted items that this look finds; none is older than C(since). A failing request ends the look."""
+    def look(self, wanted: Collection[str], is_past: Callable[[Item], bool] | None = None) -> dict[str, Item]:
+        """The wanted items that this look finds. A failing request ends the look, no more.
+
+        C(is_past) says of an item that it is older than every wanted one, where that can be said.
+        """
         found: dict[str, Item] = {}
         try:
             if len(wanted) == 1:
-                (only,) = wanted
-                return {only: self._one(only)}
-            for dummy in range(-(-len(wanted) // LARGEST_PAGE)):
-                items, cursor = self._page(self._cursor)
-                found.update((item.id, item) for item in items if item.id in wanted)
-                self._seen.update(found)
-                is_past = since is not None and any(isinstance(item, Event) and item.created < since for item in items)
-                if cursor in (None, self._cursor) or is_past or self._seen.issuperset(wanted):
-                    self._restart()
-                    break
-                self._cursor = cursor
+                found = {item_id: self._one(item_id) for item_id in wanted}
+            else:
+                self._look_at_pages(wanted, is_past, found)
             self.last_error = None
         except PaperspaceError as error:
             self._restart()
             self.last_error = error
         return found
+
+    def _look_at_pages(
+        self, wanted: Collection[str], is_past: Callable[[Item], bool] | None, found: dict[str, Item]
+    ) -> None:
+        for dummy in range(-(-len(wanted) // LARGEST_PAGE)):
+            items, cursor = self._page(self._cursor)
+            found.update((item.id, item) for item in items if item.id in wanted)
+            self._seen.update(found)
+            is_all = self._seen.issuperset(wanted) or (is_past is not None and any(map(is_past, items)))
+            if is_all or cursor in (None, self._cursor):
+                self._restart()
+                return
+            self._cursor = cursor
 
     def _restart(self) -> None:
         self._cursor = None
@@ -179,7 +187,7 @@ class Scheduler:
     def _poll(self) -> None:
         if self._events:
             oldest = min(self._event_times[event_id] for event_id in self._events)
-            for event in self._event_watch.look(self._events.keys(), since=oldest).values():
+            for event in self._event_watch.look(self._events.keys(), lambda event: event.created < oldest).values():
                 if event.has_ended:
                     self._resume_all(self._events, event.id, event)
         if self._looks:
