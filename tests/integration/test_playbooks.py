@@ -1,0 +1,253 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbooks of the collection from the command line, as its users run them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RUN = "20260131T235959Z-1a2b"
+OPEN, OK, RESTORED = f"maint-{RUN}", f"maint-{RUN}-ok", f"maint-{RUN}-restored"
+
+
+def play(ansible: Any, simulator: Any, name: str, *arguments: str, rc: int | None = 0) -> Any:
+    return ansible.run("ansible-playbook", f"community.paperspace.{name}", "-i", simulator.inventory, *arguments, rc=rc)
+
+
+def rollback(ansible: Any, simulator: Any, *arguments: str, rc: int | None = 0) -> Any:
+    return play(ansible, simulator, "rollback", "-e", f"rollback_run_id={RUN}", *arguments, rc=rc)
+
+
+def names(simulator: Any) -> dict[str, list[str]]:
+    """The names of each machine's snapshots, by the machine's name."""
+    return {
+        name: [snapshot["name"] for snapshot in simulator.snapshots(machine_id)]
+        for name, machine_id in simulator.ids().items()
+    }
+
+
+def disk(simulator: Any, name: str) -> Path:
+    return Path(simulator.description["machines_dir"]) / simulator.ids()[name]
+
+
+def row(result: Any, name: str) -> list[str]:
+    """The cells of the host's line in the last table."""
+    lines = [line.strip(' ",') for line in result.stdout.splitlines()]
+    return [line for line in lines if line.startswith(f"{name} ") and " ps" in line][-1].split()
+
+
+def restore_requests(simulator: Any) -> list[str]:
+    return [call for call in simulator.calls() if call.endswith("/restore")]
+
+
+def test_snapshot_check_create_again_and_limit(ansible: Any, simulator: Any) -> None:
+    run = ("-l", "web", "-e", f"snapshot_run_id={RUN}")
+    checked = play(ansible, simulator, "snapshot", "--check", "--diff", *run)
+    assert row(checked, "web1")[2] == "would_create"
+    assert f"+    - {OPEN}" in checked.stdout
+    assert simulator.calls("POST", "PUT", "PATCH", "DELETE") == []
+
+    created = play(ansible, simulator, "snapshot", *run)
+    assert f"Run {RUN}" in created.stdout
+    assert f"rollback_run_id={RUN}" in created.stdout
+    assert [row(created, name)[2] for name in ("web1", "web2", "web3")] == ["created"] * 3
+    assert names(simulator) == {"web1": [OPEN], "web2": [OPEN], "web3": [OPEN], "db1": [], "db2": []}
+    assert all(len(line) <= 80 for line in created.stdout.splitlines() if line.startswith('        "'))
+
+    again = play(ansible, simulator, "snapshot", *run)
+    assert row(again, "web1")[2] == "unchanged"
+    assert simulator.done_counts()["creates"] == 3
+
+
+def test_snapshot_handles_the_fleet_in_one_task(ansible: Any, simulator: Any) -> None:
+    play(ansible, simulator, "snapshot")
+    assert simulator.calls().count("GET /auth/session") == 1
+    [run_name] = {snapshot["name"] for snapshot in simulator.snapshots()}
+    assert run_name.startswith("maint-2")
+
+
+def test_connection_options_come_from_a_variable(ansible: Any, simulator: Any) -> None:
+    del ansible.environment["PAPERSPACE_API_KEY"], ansible.environment["PAPERSPACE_API_URL"]
+    options = {"paperspace_connection": {"api_url": simulator.api_url, "api_key": simulator.key}}
+    connection = ansible.write("connection.json", json.dumps(options))
+    play(ansible, simulator, "snapshot", "-l", "web1", "-e", f"@{connection}", "-vvvv")
+    assert len(simulator.snapshots()) == 1
+
+
+def test_refused_key_fails_all_hosts_with_the_reason(ansible: Any, simulator: Any) -> None:
+    ansible.environment["PAPERSPACE_API_KEY"] = "wrong"
+    result = play(ansible, simulator, "snapshot", "-l", "web", rc=2)
+    assert result.stdout.count("fatal: ") == 3
+    assert "API key" in result.message
+
+
+@pytest.mark.parametrize("name", ["snapshot", "rollback"])
+def test_bad_run_id_is_refused_before_any_request(ansible: Any, simulator: Any, name: str) -> None:
+    result = play(ansible, simulator, name, "-e", f"{name}_run_id=yesterday", rc=2)
+    assert "'yesterday' is not a run id; one looks like 20260131T235959Z-1a2b." in result.message
+    assert simulator.calls() == []
+
+
+def test_rollback_without_run_id_is_refused(ansible: Any, simulator: Any) -> None:
+    result = play(ansible, simulator, "rollback", rc=2)
+    assert "No run is named: set rollback_run_id." in result.message
+    assert simulator.calls() == []
+
+
+@pytest.mark.parametrize("name", ["snapshot", "rollback", "prune"])
+def test_hosts_without_id_and_with_the_same_id_are_named(ansible: Any, simulator: Any, name: str) -> None:
+    hosts = {"a": {"paperspace_id": "ps1"}, "b": {"paperspace_id": "ps1"}, "c": {}, "d": {"paperspace_id": "ps2"}}
+    inventory = ansible.write("hosts.yml", {"all": {"hosts": hosts}})
+    command = ("ansible-playbook", f"community.paperspace.{name}", "-i", inventory, "-e", f"rollback_run_id={RUN}")
+    result = ansible.run(*command, rc=2)
+    assert "No machine id (paperspace_id) is known of: c." in result.message
+    assert "Machine ps1 is claimed by several hosts: a, b." in result.message
+    assert simulator.calls() == []
+
+
+def test_snapshot_of_one_machine_fails_and_the_others_come_through(ansible: Any, simulator: Any) -> None:
+    simulator.add_fault("event", method="POST", path="/snapshots", machine_id=simulator.ids()["web2"], state="error")
+    result = play(ansible, simulator, "snapshot", "-l", "web", rc=2)
+    assert [row(result, name)[2] for name in ("web1", "web3")] == ["created", "created"]
+    assert row(result, "web2")[2] in ("failed", "unsure")
+    assert "fatal: [web2]" in result.stdout
+    assert "fatal: [web1]" not in result.stdout
+
+
+@pytest.mark.slow
+def test_rollback_of_a_fleet_that_is_wholly_unreachable(ansible: Any, simulator: Any) -> None:
+    play(ansible, simulator, "snapshot", "-e", f"snapshot_run_id={RUN}")
+    for name in names(simulator):
+        (disk(simulator, name) / "app").write_text("broken")
+        (disk(simulator, name) / "etc/network").write_text("down\n")
+    unreachable = ansible.run("ansible", "all", "-i", simulator.inventory, "-m", "ping", rc=None)
+    assert unreachable.stdout.count("UNREACHABLE") == 5
+
+    checked = rollback(ansible, simulator, "--check", "--diff")
+    assert row(checked, "web1")[2] == "would_restore"
+    assert restore_requests(simulator) == []
+
+    result = rollback(ansible, simulator)
+    assert f"Rollback of run {RUN}" in result.stdout
+    assert all(found == [RESTORED] for found in names(simulator).values())
+    assert not any((disk(simulator, name) / "app").exists() for name in names(simulator))
+    assert "does not answer" not in result.message
+
+    again = rollback(ansible, simulator, "-e", "rollback_reconnect=false")
+    assert row(again, "web1")[2] == "unchanged"
+    assert simulator.done_counts()["restores"] == 5
+
+
+def test_rollback_starts_machines_that_a_restore_leaves_off(ansible: Any, simulator: Any) -> None:
+    simulator.settings(restore_ends="off")
+    try:
+        play(ansible, simulator, "snapshot", "-l", "web1", "-e", f"snapshot_run_id={RUN}")
+        rollback(ansible, simulator, "-l", "web1", "-e", "rollback_reconnect=false")
+        assert {machine["name"]: machine["state"] for machine in simulator.machines()}["web1"] == "ready"
+    finally:
+        simulator.settings(restore_ends="ready")
+
+
+def test_rollback_that_fails_on_one_machine_converges_when_run_again(ansible: Any, simulator: Any) -> None:
+    play(ansible, simulator, "snapshot", "-l", "web", "-e", f"snapshot_run_id={RUN}")
+    fault = simulator.add_fault(
+        "event", method="POST", machine_id=simulator.ids()["web2"], state="error", error="disk full"
+    )
+    failed = rollback(ansible, simulator, "-l", "web", "-e", "rollback_reconnect=false", rc=2)
+    assert "fatal: [web2]" in failed.stdout
+    assert "fatal: [web1]" not in failed.stdout
+    assert names(simulator) == {"web1": [RESTORED], "web2": [OPEN], "web3": [RESTORED], "db1": [], "db2": []}
+
+    simulator.control("DELETE", f"/faults/{fault}")
+    result = rollback(ansible, simulator, "-l", "web", "-e", "rollback_reconnect=false")
+    assert [row(result, name)[2] for name in ("web1", "web2", "web3")] == ["unchanged", "restored", "unchanged"]
+    assert names(simulator)["web2"] == [RESTORED]
+
+
+def test_machine_that_does_not_answer_after_its_rollback_is_a_failure(ansible: Any, simulator: Any) -> None:
+    (disk(simulator, "web1") / "etc/network").write_text("down\n")
+    play(ansible, simulator, "snapshot", "-l", "web1", "-e", f"snapshot_run_id={RUN}")
+    result = rollback(ansible, simulator, "-l", "web1", "-e", "rollback_reconnect_timeout=1", rc=2)
+    assert "It does not answer" in result.message
+    assert row(result, "web1")[2] == "restored"
+
+
+def test_rollback_of_hosts_without_snapshot_names_both_ways_out(ansible: Any, simulator: Any) -> None:
+    play(ansible, simulator, "snapshot", "-l", "web", "-e", f"snapshot_run_id={RUN}")
+    refused = rollback(ansible, simulator, rc=2)
+    assert f"There is no snapshot {OPEN} of: db1, db2. No machine was rolled back." in refused.message
+    assert "--limit" in refused.message
+    assert "rollback_skip_missing=true" in refused.message
+    assert restore_requests(simulator) == []
+
+    skipping = ("-e", "rollback_skip_missing=true", "-e", "rollback_reconnect=false")
+    result = rollback(ansible, simulator, *skipping)
+    assert [row(result, name)[2] for name in ("web1", "db1")] == ["restored", "skipped"]
+
+
+def test_rollback_with_several_snapshots_of_the_run_is_refused(ansible: Any, simulator: Any) -> None:
+    web1 = simulator.ids()["web1"]
+    ids = [simulator.add_snapshot(web1, name) for name in (OPEN, RESTORED)]
+    result = rollback(ansible, simulator, "-l", "web1", rc=2)
+    assert "web1 has several snapshots of this run" in result.message
+    assert all(snapshot_id in result.message for snapshot_id in ids)
+
+
+def test_closed_run_can_still_be_rolled_back(ansible: Any, simulator: Any) -> None:
+    simulator.add_snapshot(simulator.ids()["web1"], OK)
+    rollback(ansible, simulator, "-l", "web1", "-e", "rollback_reconnect=false")
+    assert names(simulator)["web1"] == [RESTORED]
+
+
+def test_prune_keeps_the_newest_closed_runs_and_whatever_is_not_theirs(ansible: Any, simulator: Any) -> None:
+    web1, web2 = (simulator.ids()[name] for name in ("web1", "web2"))
+    old = [f"maint-2026010{day}T000000Z-0000-ok" for day in (1, 2, 3)]
+    foreign = ["maint-by-hand", "nightly", "maint-20260104T000000Z-0000", f"other-{RUN}-ok"]
+    for name in [*old, *foreign]:
+        simulator.add_snapshot(web1, name)
+    simulator.add_snapshot(web2, old[0])
+    checked = play(ansible, simulator, "prune", "-l", "web", "--check", "--diff")
+    assert row(checked, "web1")[2] == "would_delete"
+    assert len(simulator.snapshots()) == 8
+
+    result = play(ansible, simulator, "prune", "-l", "web")
+    assert old[1] in result.stdout
+    assert names(simulator)["web1"] == [old[2], *foreign]
+    assert names(simulator)["web2"] == [old[0]]
+    assert row(play(ansible, simulator, "prune", "-l", "web"), "web1")[2] == "unchanged"
+
+
+UPGRADE = [
+    {"name": "Upgrade", "ansible.builtin.shell": "echo new > {{ disk }}/app"},
+    {"name": "Start", "ansible.builtin.command": "false", "when": "inventory_hostname in broken | default([])"},
+]
+
+
+def test_maintenance_that_goes_well_closes_and_prunes(ansible: Any, simulator: Any) -> None:
+    simulator.add_snapshot(simulator.ids()["web1"], OK)
+    ansible.write("upgrade.yml", UPGRADE)
+    play(ansible, simulator, "maintenance", "-l", "web1,web2", "-e", "maintenance_tasks=upgrade.yml")
+    assert (disk(simulator, "web1") / "app").read_text() == "new\n"
+    [kept] = names(simulator)["web1"]
+    assert kept.endswith("-ok")
+    assert kept != OK
+
+
+def test_maintenance_that_fails_on_one_machine_puts_that_one_back(ansible: Any, simulator: Any) -> None:
+    ansible.write("upgrade.yml", UPGRADE)
+    arguments = ("-e", "maintenance_tasks=upgrade.yml", "-e", '{"broken": ["web2"]}')
+    run = (*arguments, "-e", f"maintenance_run_id={RUN}", "-e", "rollback_reconnect=false", "-l", "web")
+    result = play(ansible, simulator, "maintenance", *run, rc=2)
+    assert "The maintenance of web2 failed, and was undone. Start:" in result.message
+    assert [(disk(simulator, name) / "app").exists() for name in ("web1", "web2", "web3")] == [True, False, True]
+    assert names(simulator) == {"web1": [OK], "web2": [RESTORED], "web3": [OK], "db1": [], "db2": []}
+
+
+def test_maintenance_in_check_mode_changes_nothing(ansible: Any, simulator: Any) -> None:
+    ansible.write("upgrade.yml", UPGRADE)
+    play(ansible, simulator, "maintenance", "--check", "-l", "web", "-e", "maintenance_tasks=upgrade.yml")
+    assert simulator.calls("POST", "PUT", "PATCH", "DELETE") == []

@@ -1,0 +1,102 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The roles inside of a user's own play."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+RUN = "20260131T235959Z-1a2b"
+
+
+def role(name: str, **variables: Any) -> dict[str, Any]:
+    return {
+        "name": f"Run the role {name}",
+        "ansible.builtin.include_role": {"name": f"community.paperspace.{name}"},
+        "vars": variables,
+    }
+
+
+def guarded(**play: Any) -> list[dict[str, Any]]:
+    """A play with the roles in a block and its rescue, which fails on web2 after it changed a file."""
+    work = [
+        {"name": "Upgrade", "ansible.builtin.shell": "echo new > {{ disk }}/app"},
+        {"name": "Start", "ansible.builtin.command": "false", "when": "inventory_hostname == 'web2'"},
+    ]
+    undo = [role("rollback"), {"name": "Say so", "ansible.builtin.fail": {"msg": "undone"}}]
+    tasks = [
+        role("snapshot"),
+        {"name": "Work", "block": work, "rescue": undo},
+        role("snapshot", snapshot_action="close"),
+    ]
+    return [{"hosts": "web", "gather_facts": False, **play, "tasks": tasks}]
+
+
+def names(simulator: Any) -> dict[str, list[str]]:
+    return {
+        name: [snapshot["name"] for snapshot in simulator.snapshots(machine_id)]
+        for name, machine_id in simulator.ids().items()
+        if name.startswith("web")
+    }
+
+
+def has_new_application(simulator: Any) -> list[bool]:
+    folder = Path(simulator.description["machines_dir"])
+    return [(folder / simulator.ids()[name] / "app").exists() for name in ("web1", "web2", "web3")]
+
+
+def test_rescue_rolls_back_only_the_host_that_failed(ansible: Any, simulator: Any) -> None:
+    """And finds the run that the role snapshot made."""
+    result = ansible.playbook(guarded(), "-i", simulator.inventory, rc=2)
+    assert "undone" in result.stdout
+    assert has_new_application(simulator) == [True, False, True]
+    [[web1], [web2], [web3]] = names(simulator).values()
+    assert web1.endswith("-ok")
+    assert web3 == web1
+    assert web2 == web1.removesuffix("ok") + "restored"
+    assert simulator.done_counts()["restores"] == 1
+
+
+def test_batches_of_serial_share_one_run(ansible: Any, simulator: Any) -> None:
+    tasks = [role("snapshot")]
+    ansible.playbook([{"hosts": "web", "gather_facts": False, "serial": 1, "tasks": tasks}], "-i", simulator.inventory)
+    assert len({found[0] for found in names(simulator).values()}) == 1
+    assert simulator.calls().count("GET /auth/session") == 3
+
+
+def test_check_mode_of_a_guarded_play_changes_nothing(ansible: Any, simulator: Any) -> None:
+    result = ansible.playbook(guarded(), "-i", simulator.inventory, "--check", "--diff")
+    assert "would_create" in result.stdout
+    assert "would_rename" in result.stdout
+    assert simulator.calls("POST", "PUT", "PATCH", "DELETE") == []
+
+
+def test_check_mode_of_a_rescue_shows_the_restore(ansible: Any, simulator: Any) -> None:
+    plays = guarded()
+    plays[0]["tasks"][1]["block"] = [{"name": "Break", "ansible.builtin.fail": {"msg": "broken"}}]
+    result = ansible.playbook(plays, "-i", simulator.inventory, "--check", rc=2)
+    assert result.stdout.count("would_restore") == 3
+    assert simulator.calls("POST", "PUT", "PATCH", "DELETE") == []
+
+
+def test_machine_without_proven_snapshot_drops_out_of_the_play(ansible: Any, simulator: Any) -> None:
+    simulator.add_fault("event", method="POST", machine_id=simulator.ids()["web1"], state="error", error="no space")
+    result = ansible.playbook(guarded(), "-i", simulator.inventory, "-e", "rollback_reconnect=false", rc=2)
+    assert "There is no proven snapshot for web1" in result.message
+    assert "no space" in result.message
+    assert has_new_application(simulator) == [False, False, True]
+
+
+def test_roles_do_not_become_root_on_the_controller(ansible: Any, simulator: Any) -> None:
+    # Whoever becomes root with this fails.
+    play = {"hosts": "web", "gather_facts": False, "become": True, "vars": {"ansible_become_exe": "/bin/false"}}
+    ansible.playbook([{**play, "tasks": [role("snapshot"), role("prune")]}], "-i", simulator.inventory)
+    assert len(simulator.snapshots()) == 3
+
+
+def test_machine_id_can_come_from_another_variable(ansible: Any, simulator: Any) -> None:
+    inventory = ansible.write("hosts.yml", {"all": {"hosts": {"a": {"cloud_id": simulator.ids()["db1"]}}}})
+    tasks = [role("snapshot", snapshot_machine_id="{{ cloud_id }}", snapshot_prefix="mine-", snapshot_run_id=RUN)]
+    ansible.playbook([{"hosts": "all", "gather_facts": False, "tasks": tasks}], "-i", inventory)
+    assert [snapshot["name"] for snapshot in simulator.snapshots()] == [f"mine-{RUN}"]

@@ -1,0 +1,116 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filters that the roles decide and report with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.community.paperspace.plugins.filter.outcome_table import outcome_table
+from ansible_collections.community.paperspace.plugins.filter.rollback_plan import rollback_plan
+from ansible_collections.community.paperspace.plugins.filter.run_name import run_name
+from ansible_collections.community.paperspace.plugins.filter.target_problems import target_problems
+
+RUN = "20260131T235959Z-1a2b"
+OTHER_RUN = "20260131T235959Z-1a2c"
+WEB = [{"host": "web1", "machine_id": "ps1"}, {"host": "web2", "machine_id": "ps2"}]
+
+
+def snapshot(machine_id: str, name: str) -> dict[str, Any]:
+    return {"id": f"ss-{machine_id}-{name[-4:]}", "machine_id": machine_id, "name": name}
+
+
+def test_run_name_of_an_open_and_a_closed_run() -> None:
+    assert run_name(RUN) == f"maint-{RUN}"
+    assert run_name(RUN, "mine-", "ok") == f"mine-{RUN}-ok"
+
+
+@pytest.mark.parametrize("wrong", ["yesterday", "", f"{RUN}\n", None, 5])
+def test_run_name_of_what_is_no_run_id_is_refused(wrong: Any) -> None:
+    with pytest.raises(AnsibleFilterError, match=r"run id"):
+        run_name(wrong)
+
+
+def test_run_name_with_an_unknown_outcome_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="'done' is not an outcome of a run"):
+        run_name(RUN, outcome="done")
+
+
+def test_targets_with_ids_of_their_own_have_no_problems() -> None:
+    assert target_problems(WEB, RUN) == []
+
+
+def test_targets_without_id_or_with_a_shared_one_are_named() -> None:
+    targets = [*WEB, {"host": "web3", "machine_id": "ps1"}, {"host": "db1", "machine_id": ""}]
+    assert target_problems(targets, "yesterday") == [
+        "'yesterday' is not a run id; one looks like 20260131T235959Z-1a2b.",
+        "No machine id (paperspace_id) is known of: db1.",
+        "Machine ps1 is claimed by several hosts: web1, web3.",
+    ]
+
+
+def test_rollback_restores_open_and_ok_and_leaves_restored_alone() -> None:
+    found = [
+        snapshot("ps1", f"maint-{RUN}"),
+        snapshot("ps2", f"maint-{RUN}-ok"),
+        snapshot("ps3", f"maint-{RUN}-restored"),
+    ]
+    targets = [*WEB, {"host": "web3", "machine_id": "ps3"}]
+    plan = rollback_plan(found, targets, RUN)
+    assert plan == {"due": found[:2], "done": found[2:], "skipped": [], "problems": []}
+
+
+@pytest.mark.parametrize("name", [f"maint-{OTHER_RUN}", f"other-{RUN}", f"maint-{RUN}-ok-2", "maint-"])
+def test_rollback_ignores_other_snapshots(name: str) -> None:
+    plan = rollback_plan([snapshot("ps1", name)], WEB[:1], RUN, skip_missing=True)
+    assert plan == {"due": [], "done": [], "skipped": ["web1"], "problems": []}
+
+
+def test_rollback_with_a_missing_snapshot_names_the_ways_out() -> None:
+    [problem] = rollback_plan([snapshot("ps1", f"maint-{RUN}")], WEB, RUN)["problems"]
+    assert problem.startswith(f"There is no snapshot maint-{RUN} of: web2. No machine was rolled back.")
+    assert "--limit" in problem
+    assert "rollback_skip_missing=true" in problem
+
+
+def test_rollback_with_several_snapshots_of_the_run_is_a_problem() -> None:
+    found = [snapshot("ps1", f"maint-{RUN}"), snapshot("ps1", f"maint-{RUN}-ok")]
+    [problem] = rollback_plan(found, WEB[:1], RUN, skip_missing=True)["problems"]
+    assert problem == f"web1 has several snapshots of this run: {found[0]['id']}, {found[1]['id']}. Delete all but one."
+
+
+def test_rollback_takes_imagined_snapshots_as_there() -> None:
+    plan = rollback_plan([], [{**WEB[0], "is_imagined": True}], RUN)
+    assert plan == {"due": [], "done": [], "skipped": [], "problems": []}
+
+
+def test_table_shows_an_error_that_several_share_once() -> None:
+    entries = [
+        {"host": "web1", "machine_id": "ps1", "status": "restored", "id": "ss1", "name": "a", "seconds": 42.04},
+        {"host": "web2", "machine_id": "ps22", "status": "failed", "error": "It is broken."},
+        {"host": "database1", "machine_id": "ps3", "status": "failed", "error": "It is broken."},
+    ]
+    assert outcome_table(entries) == [
+        "HOST       MACHINE  STATUS    SNAPSHOT  SECONDS",
+        "web1       ps1      restored  ss1          42.0",
+        "web2       ps22     failed    -               -",
+        "database1  ps3      failed    -               -",
+        "    It is broken.",
+    ]
+
+
+def test_table_wraps_errors_and_can_show_names() -> None:
+    lines = outcome_table([{"host": "a", "name": "nightly", "error": "word " * 9}], snapshot="name", width=20)
+    assert lines[1:] == ["a     -        -       nightly         -", *["    word word word"] * 3]
+
+
+def test_table_of_nothing_has_its_heading() -> None:
+    assert len(outcome_table([])) == 1
+
+
+def test_table_of_unknown_kind_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="snapshot is id or name"):
+        outcome_table([], snapshot="size")
