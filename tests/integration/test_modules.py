@@ -157,7 +157,7 @@ def test_machine_info_filters_exactly(simulator: Simulator, ansible: Ansible) ->
 
 def test_one_failing_machine_fails_the_task_and_the_others_are_returned(simulator: Simulator, ansible: Ansible) -> None:
     ids = simulator.ids()
-    # The name of a run says since when its snapshot can be there: so a create that failed can be told from an older one.
+    # The name of a run says since when its snapshot can be there: so a failed create can be told from an older one.
     name = f"maint-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-1a2b"
     task = {SNAPSHOT: {"machine_ids": [ids["web1"], ids["web2"], ids["db1"]], "name": name}}
     simulator.add_fault("event", method="POST", machine_id=ids["web2"], state="error", error="disk on fire")
