@@ -68,6 +68,12 @@ class Client:
         self.random = random
         self._transport = Transport(connection, session=session, clock=clock, sleep=sleep, random=random)
 
+    def begin_wait(self, seconds: float) -> float:
+        """The time, by C(clock), at which so many seconds have passed; no request is held back beyond it."""
+        deadline = self.clock() + seconds
+        self._transport.deadline = deadline
+        return deadline
+
     def check_key(self) -> None:
         """Raise Unauthorized when the service does not know the key (it then answers null)."""
         session = self._send("GET", "/auth/session")

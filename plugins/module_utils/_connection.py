@@ -26,6 +26,8 @@ except ImportError:  # Python 3.10
 DEFAULT_API_URL = "https://api.paperspace.com/v1"
 KEY_VARIABLE = "PAPERSPACE_API_KEY"
 URL_VARIABLE = "PAPERSPACE_API_URL"
+# Sockets take no timeout of any length.
+LONGEST_REQUEST = 86_400
 
 # What may stand in an HTTP header and cannot break out of it; requests would put the key in its own error text.
 _KEY = re.compile(r"[\x21-\x7e]+")
@@ -65,8 +67,10 @@ def connection_from(options: Mapping[str, Any], environ: Mapping[str, str], home
     request_timeout = float(_option(options, "request_timeout"))
     retries = int(_option(options, "retries"))
     concurrency = int(_option(options, "concurrency"))
-    if not 0 < request_timeout < float("inf"):
-        raise InputError(f"request_timeout must be more than 0 seconds, not {request_timeout:g}.")
+    if not 0 < request_timeout <= LONGEST_REQUEST:
+        raise InputError(
+            f"request_timeout must be more than 0 and at most {LONGEST_REQUEST} seconds, not {request_timeout:g}."
+        )
     if retries < 0:
         raise InputError(f"retries must be 0 or more, not {retries}.")
     if concurrency < 1:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._client impor
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, Refused
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import MachineOutcome, Report
 from ansible_collections.community.paperspace.plugins.module_utils._procedures import (
+    STATE_LAG,
     Task,
     follow,
     new_event,
@@ -23,8 +24,8 @@ from ansible_collections.community.paperspace.plugins.module_utils._procedures i
     wait_problems,
     watched,
 )
-from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader
-from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Call, Procedure, Scheduler
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, Recent, pool_of
+from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Call, Pause, Procedure, Scheduler
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine
 
 FREQUENCIES = ("hourly", "daily", "weekly", "monthly")
@@ -116,7 +117,7 @@ def run_machines(client: Client, wish: MachineWish, *, check_mode: bool, executo
     wish.check()
     if executor is not None:
         return _run(client, wish, check_mode, executor)
-    with ThreadPoolExecutor(max_workers=client.connection.concurrency) as pool:
+    with pool_of(client) as pool:
         return _run(client, wish, check_mode, pool)
 
 
@@ -126,7 +127,8 @@ def _run(client: Client, wish: MachineWish, check_mode: bool, executor: Executor
     warnings = ["machine_ids names a machine more than once; each is handled once."] * (
         len(machine_ids) < len(wish.machine_ids)
     )
-    machines = Reader(client, executor).machines(machine_ids)
+    reader = Reader(client, executor)
+    machines = reader.machines(machine_ids)
     missing = [machine_id for machine_id in machine_ids if machine_id not in machines]
     if missing and not wish.skip_missing:
         raise InputError(
@@ -135,18 +137,24 @@ def _run(client: Client, wish: MachineWish, check_mode: bool, executor: Executor
         )
     outcomes = [_outcome(machine_id, machines.get(machine_id)) for machine_id in machine_ids]
     before = _describe(outcomes)
+    # The state lags: a machine that reads as wanted can be on its way to something else.
+    recent = reader.recent(len(machines)) if machines and wish.state and not check_mode else Recent()
     due = [
         outcome
         for outcome in outcomes
         if (machine := machines.get(outcome.machine_id))
-        and (changed_settings(machine, wish.auto_snapshot) or next_move(wish.state, machine.state))
+        and (
+            changed_settings(machine, wish.auto_snapshot)
+            or next_move(wish.state, machine.state)
+            or (wish.wait and recent.running_on(machine.id))
+        )
     ]
     if check_mode:
         for outcome in due:
             _foretell(outcome, machines[outcome.machine_id], wish)
     elif due:
-        deadline = client.clock() + wish.wait_timeout
-        task = Task(client, Reader(client, executor).recent(len(due)), wish.wait, wish.wait_timeout)
+        deadline = client.begin_wait(wish.wait_timeout)
+        task = Task(client, recent if wish.state else reader.recent(len(due)), wish.wait, wish.wait_timeout)
         procedures = [
             watched(task, outcome, _change(task, outcome, machines[outcome.machine_id], wish)) for outcome in due
         ]
@@ -156,15 +164,17 @@ def _run(client: Client, wish: MachineWish, check_mode: bool, executor: Executor
 
 def _change(task: Task, outcome: MachineOutcome, machine: Machine, wish: MachineWish) -> Procedure[None]:
     if (yield from until_idle(task, outcome)):
+        yield Pause(STATE_LAG)
         machine = yield Call(lambda: task.client.machine(outcome.machine_id))
+        outcome.state, outcome.auto_snapshot = machine.state, auto_snapshot_of(machine)
     settings = changed_settings(machine, wish.auto_snapshot)
-    if settings and not (yield from _update(task, outcome, settings)):
-        return
+    if settings:
+        yield from _update(task, outcome, settings)
     yield from _move(task, outcome, wish.state, machine.state)
 
 
-def _update(task: Task, outcome: MachineOutcome, settings: Mapping[str, Any]) -> Procedure[bool]:
-    """Change settings; False when that takes an event that is not waited for."""
+def _update(task: Task, outcome: MachineOutcome, settings: Mapping[str, Any]) -> Procedure[None]:
+    """Change settings. Leaves C(pending) when that takes an event that is not waited for."""
     client, machine_id = task.client, outcome.machine_id
 
     def find() -> tuple[Machine, Event | None] | None:
@@ -176,10 +186,8 @@ def _update(task: Task, outcome: MachineOutcome, settings: Mapping[str, Any]) ->
 
     machine, event = yield from send_once(task, outcome, lambda: client.update_machine(machine_id, settings), find)
     outcome.auto_snapshot = auto_snapshot_of(machine)
-    if event is not None and not (yield from follow(task, outcome, event)):
-        return False
-    outcome.status = "updated"
-    return True
+    if event is None or (yield from follow(task, outcome, event)):
+        outcome.status = "updated"
 
 
 def _move(task: Task, outcome: MachineOutcome, wanted: str | None, state: str) -> Procedure[None]:

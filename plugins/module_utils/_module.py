@@ -39,7 +39,7 @@ def run_module(module: AnsibleModule, run: Callable[[Client], dict[str, Any]]) -
     if not HAS_REQUESTS:
         module.fail_json(msg=missing_required_lib("requests"))
     try:
-        connection = connection_from(module.params, os.environ, Path.home())
+        connection = connection_from(module.params, os.environ, _home())
         # The key can come from a place that Ansible does not know of; from here on it censors it like the option.
         module.no_log_values.add(connection.api_key)
         result = run(Client(connection))
@@ -50,6 +50,14 @@ def run_module(module: AnsibleModule, run: Callable[[Client], dict[str, Any]]) -
     if "msg" in result:
         module.fail_json(**result)
     module.exit_json(**result)
+
+
+def _home() -> Path:
+    """The user's home; a folder that is not there for a user who has none, as in some containers."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(os.devnull)
 
 
 def report_result(report: Report, kind: str) -> dict[str, Any]:

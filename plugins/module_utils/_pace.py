@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 
+from ansible_collections.community.paperspace.plugins.module_utils._errors import DeadlinePassed
+
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 60.0
 LONGEST_RETRY_AFTER = 900.0
@@ -45,13 +47,16 @@ class Pace:
         self._lock = threading.Lock()
         self._not_before = float("-inf")
 
-    def wait_for_turn(self) -> None:
-        """Return when a request may be sent."""
+    def wait_for_turn(self, deadline: float = float("inf")) -> None:
+        """Return when a request may be sent. Raises DeadlinePassed when that is not before the deadline."""
         while True:
             with self._lock:
                 delay = self._not_before - self._clock()
+                is_too_late = self._not_before >= deadline
             if delay <= 0:
                 return
+            if is_too_late:
+                raise DeadlinePassed(" The service limits the rate of requests.")
             self._sleep(delay)
 
     def hold(self, seconds: float) -> None:

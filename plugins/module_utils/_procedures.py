@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
@@ -14,7 +14,9 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
     AnswerLost,
     Busy,
     DeadlinePassed,
+    NotOpened,
     PaperspaceError,
+    RateLimited,
     Refused,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Outcome
@@ -49,6 +51,8 @@ class Task:
     recent: Recent
     wait: bool = True
     wait_timeout: float = 3600.0
+    # The ids of events that cannot be what a request did whose answer is lost: they are another request's.
+    settled_events: set[str] = field(default_factory=set)
 
 
 def wait_problems(wait_timeout: float, wait_interval: float | None) -> list[tuple[bool, str]]:
@@ -77,11 +81,14 @@ def watched(task: Task, outcome: Outcome, procedure: Procedure[None]) -> Procedu
         outcome.seconds = clock() - began
 
 
-def send_once(task: Task, outcome: Outcome, request: Callable[[], T], find: Callable[[], T | None]) -> Procedure[T]:
+def send_once(
+    task: Task, outcome: Outcome, request: Callable[[], T], find: Callable[[], T | None], *, joins: bool = False
+) -> Procedure[T]:
     """Send a request that must not be carried out twice, and return its result.
 
     A busy machine is waited for. When the answer is lost, C(find) looks for what the request did (None: no trace
-    of it); it is sent again only when nothing came of it for as long as an answer may take.
+    of it); it is sent again only when nothing came of it for as long as an answer may take. C(joins): what C(find)
+    finds after a busy machine was waited for is as good as the own, though somebody else did it.
     """
     sent_again = 0
     was_lost = sent_before = False
@@ -95,8 +102,10 @@ def send_once(task: Task, outcome: Outcome, request: Callable[[], T], find: Call
             if not task.wait:
                 raise
             outcome.waits_for = f"The machine was busy ({busy})"
-            yield from _until_free(task, outcome.machine_id, busy_pause)
+            yield from _until_free(task, outcome.machine_id, busy_pause, is_own_possible=was_lost)
             busy_pause = min(LONGEST_LOOK_AGAIN, 2 * busy_pause)
+            if joins and (found := (yield from keep_looking(find))) is not None:
+                return found
         except AnswerLost as lost:
             sent_before = outcome.was_sent if not was_lost else sent_before
             was_lost = outcome.was_sent = True
@@ -127,6 +136,7 @@ def until_idle(task: Task, outcome: Outcome) -> Procedure[bool]:
 def follow(task: Task, outcome: Outcome, event: Event) -> Procedure[bool]:
     """Wait until the event is done; False when the task does not wait. Raises Unsure or Refused for any other end."""
     outcome.take_event(event)
+    task.settled_events.add(event.id)
     if not task.wait and not event.has_ended:
         outcome.status = "pending"
         return False
@@ -176,16 +186,40 @@ def settle(task: Task, outcome: Outcome, states: Collection[str]) -> Procedure[M
 
 
 def new_event(task: Task, machine_id: str, name: str) -> Event | None:
-    """The machine's newest event of this name, if it came after the task began."""
+    """The machine's newest event of this name that is no other request's, if it came after the task began."""
     for event in next(task.client.event_pages(machine_id), []):
-        if event.name == name:
+        if event.name == name and event.id not in task.settled_events:
             return event if task.recent.is_new(event) else None
     return None
 
 
-def _until_free(task: Task, machine_id: str, pause: float) -> Procedure[None]:
-    """Wait for what runs on a machine that answered that it is busy; a pause if nothing is seen to run."""
+def until_known(task: Task, machine_id: str) -> Procedure[None]:
+    """Take note of the machine's events so far: none of them is of what is sent next."""
+    events: Sequence[Event] = yield from keep_looking(lambda: next(task.client.event_pages(machine_id), []))
+    task.settled_events.update(event.id for event in events)
+
+
+def keep_looking(look: Callable[[], T]) -> Procedure[T]:
+    """What a look shows. While waiting, a look that fails is not work that failed: look again, until wait_timeout."""
+    pause = FIRST_LOOK_AGAIN
+    while True:
+        try:
+            found: T = yield Call(look)
+        except (AnswerLost, NotOpened, RateLimited):
+            yield Pause(pause)
+            pause = min(LONGEST_LOOK_AGAIN, 2 * pause)
+        else:
+            return found
+
+
+def _until_free(task: Task, machine_id: str, pause: float, *, is_own_possible: bool) -> Procedure[None]:
+    """Wait for what runs on a machine that answered that it is busy; a pause if nothing is seen to run.
+
+    Unless C(is_own_possible), nothing that is there by now is the work of a request that was refused so far.
+    """
     events: Sequence[Event] = (yield from _look_once(lambda: next(task.client.event_pages(machine_id), []))) or []
+    if not is_own_possible:
+        task.settled_events.update(event.id for event in events)
     under_way = running(events, now=events[0].created if events else None)
     for event in under_way:
         yield EventEnd(event)
@@ -233,6 +267,8 @@ def _on_timeout(task: Task, outcome: Outcome) -> str:
             f"Event {outcome.event_id} did not end {waited}. The work may still finish; "
             "run the same task again to wait for it."
         )
+    if outcome.was_sent:
+        return f"It was sent, but what became of it did not show {waited}. Run the same task again to see. {_LOOK}"
     if outcome.waits_for:
         return f"{outcome.waits_for} and did not become free {waited}; nothing was begun."
     return f"Its turn did not come {waited}; nothing was begun."

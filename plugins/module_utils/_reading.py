@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
@@ -73,12 +74,23 @@ def running(events: Iterable[Event], now: datetime | None) -> list[Event]:
 
 def snapshots_of(client: Client, machine_id: str) -> list[Snapshot]:
     """One machine's snapshots, newest first."""
-    return _read(client.snapshot_pages(machine_id))
+    # What is of another machine is not touched, even if the service should not have filtered.
+    return [item for item in _read(client.snapshot_pages(machine_id)) if item.machine_id == machine_id]
 
 
 def events_of(client: Client, machine_id: str, since: datetime | None) -> list[Event]:
     """One machine's events, newest first, back to C(since) or to the first."""
     return _read(_until(client.event_pages(machine_id), since))
+
+
+@contextmanager
+def pool_of(client: Client) -> Iterator[Executor]:
+    """Threads for C(concurrency) requests. When the task is interrupted, what has not begun is not sent any more."""
+    pool = ThreadPoolExecutor(max_workers=client.connection.concurrency)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class Reader:

@@ -9,7 +9,12 @@ from collections.abc import Sequence
 from functools import partial
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
-from ansible_collections.community.paperspace.plugins.module_utils._errors import NotFound, Refused
+from ansible_collections.community.paperspace.plugins.module_utils._errors import (
+    DeadlinePassed,
+    NotFound,
+    PaperspaceError,
+    Refused,
+)
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import SnapshotOutcome
 from ansible_collections.community.paperspace.plugins.module_utils._procedures import (
     FIRST_LOOK_AGAIN,
@@ -17,10 +22,12 @@ from ansible_collections.community.paperspace.plugins.module_utils._procedures i
     Unsure,
     ended_badly,
     follow,
+    keep_looking,
     new_event,
     send_once,
     settle,
     until_idle,
+    until_known,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof, State, needs_events_since, prove
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Recent, events_of, snapshots_of
@@ -61,9 +68,12 @@ def create(task: Task, outcome: SnapshotOutcome) -> Procedure[None]:
             yield from ensure(task, outcome, earlier[0])
             return
     sent: tuple[Snapshot, Event | None] = yield from send_once(
-        task, outcome, lambda: client.create_snapshot(machine_id, name), find
+        task, outcome, lambda: client.create_snapshot(machine_id, name), find, joins=True
     )
     snapshot, event = sent
+    if event is None and not outcome.was_sent:
+        yield from ensure(task, outcome, snapshot)
+        return
     outcome.take_snapshot(snapshot)
     if event is not None:
         is_done = yield from follow(task, outcome, event)
@@ -84,7 +94,7 @@ def ensure(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedur
         if outcome.status == "pending":
             outcome.error = "A snapshot of this name whose create had failed is being deleted; run the same task again."
         else:
-            outcome.status = ""
+            outcome.status, outcome.id = "", None
             yield from create(task, outcome)
     elif proof.state is State.UNSURE:
         raise _unproven(snapshot, proof)
@@ -133,7 +143,7 @@ def delete(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedur
         if event is not None and not (yield from follow(task, outcome, event)):
             return
         # An event that was found, not answered, may have been the delete of another snapshot.
-        if is_own or (yield Call(is_gone)):
+        if is_own or (yield from keep_looking(is_gone)):
             outcome.status = "deleted"
             return
 
@@ -141,7 +151,9 @@ def delete(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedur
 def restore(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, *, safety_snapshot: bool) -> Procedure[None]:
     """Put the machine back to the snapshot, and wait until it has settled."""
     client, machine_id = task.client, snapshot.machine_id
-    yield from until_idle(task, outcome)
+    if (yield from until_idle(task, outcome)):
+        # Somebody else may have begun a restore meanwhile, and the API does not say which snapshot one is of.
+        yield from until_known(task, machine_id)
     before: Sequence[Snapshot] = (yield Call(lambda: snapshots_of(client, machine_id))) if safety_snapshot else ()
     event: Event = yield from send_once(
         task,
@@ -154,7 +166,11 @@ def restore(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, *, safety_
     yield from settle(task, outcome, SETTLED_STATES)
     if safety_snapshot:
         known = {item.id for item in before}
-        after: Sequence[Snapshot] = yield Call(lambda: snapshots_of(client, machine_id))
+        try:
+            after: Sequence[Snapshot] = yield from keep_looking(lambda: snapshots_of(client, machine_id))
+        except PaperspaceError as error:
+            why = "wait_timeout had passed" if isinstance(error, DeadlinePassed) else error
+            raise Unsure(f"The machine was restored, but its safety snapshot was not looked up: {why}") from None
         new = [item for item in after if item.id not in known]
         manual = [item for item in new if not item.is_auto_snapshot] or new
         outcome.safety_snapshot_id = manual[0].id if len(manual) == 1 else None
@@ -198,7 +214,9 @@ def _await_proof(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recen
     pause = FIRST_LOOK_AGAIN
     while True:
         is_late = clock() - began >= task.client.connection.request_timeout
-        proof: Proof | None = yield Call(partial(prove_now, task.client, snapshot, recent, is_late=is_late))
+        proof: Proof | None = yield from keep_looking(
+            partial(prove_now, task.client, snapshot, recent, is_late=is_late)
+        )
         if proof is None:
             raise Refused(f"Snapshot {snapshot.id} was deleted by somebody else meanwhile.")
         if proof.state is State.RUNNING:

@@ -9,7 +9,7 @@ C(run_snapshots) serves the module and its action plugin alike; it knows nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from datetime import datetime
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
@@ -24,7 +24,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._proof import
     needs_events_since,
     prove,
 )
-from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, group
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, group, pool_of
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Scheduler
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import (
     Action,
@@ -64,7 +64,7 @@ def run_snapshots(client: Client, wish: Wish, *, check_mode: bool, executor: Exe
     wish.check()
     if executor is not None:
         return _run(client, wish, check_mode, executor)
-    with ThreadPoolExecutor(max_workers=client.connection.concurrency) as pool:
+    with pool_of(client) as pool:
         return _run(client, wish, check_mode, pool)
 
 
@@ -89,7 +89,7 @@ def _carry_out(client: Client, reader: Reader, wish: Wish, actions: Sequence[Act
     due = [action for action in actions if action.verb]
     if not due:
         return
-    deadline = client.clock() + wish.wait_timeout
+    deadline = client.begin_wait(wish.wait_timeout)
     machine_count = len({action.outcome.machine_id for action in due})
     task = Task(client, reader.recent(machine_count), wish.wait, wish.wait_timeout)
     procedures = [

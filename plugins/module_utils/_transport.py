@@ -89,7 +89,10 @@ class Transport:
         self._session = open_session(connection) if session is None else session
         self._sleep = sleep
         self._random = random
+        self._clock = clock
         self._pace = Pace(clock, sleep)
+        # By the clock: no request waits beyond it to be sent, or to be sent again.
+        self.deadline = float("inf")
         # Polls do not go through the pool of whoever waits: the budget is kept here, where every request passes.
         self._places = threading.BoundedSemaphore(connection.concurrency)
         # Clear text is for loopback only: a proxy of the environment must not get the key instead.
@@ -107,12 +110,13 @@ class Transport:
     ) -> Any:
         """The JSON of the answer (an object, or null). C(retries) replaces the connection's own.
 
-        Raises NotOpened, AnswerLost (InvalidAnswer among them) or Refused (and its kinds).
+        Raises NotOpened, AnswerLost (InvalidAnswer among them), Refused (and its kinds), or DeadlinePassed when a
+        limit on the rate of requests lets nothing be sent before the deadline.
         """
         tries = self._connection.retries if retries is None else retries
         attempt = 0
         while True:
-            self._pace.wait_for_turn()
+            self._pace.wait_for_turn(self.deadline)
             try:
                 with self._places:
                     answer = self._exchange(method, path, query, body)
@@ -127,7 +131,9 @@ class Transport:
             delay = backoff(attempt, self._random) if asked is None else asked
             if isinstance(error, RateLimited):
                 self._pace.hold(delay)
-            else:
+            if self._clock() + delay >= self.deadline:
+                raise error
+            if not isinstance(error, RateLimited):
                 self._sleep(delay)
             attempt += 1
 

@@ -1,0 +1,214 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a review found: the work against the simulator when others, lost answers and long waits meet."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unit.simulated_fleet import Fleet, only, statuses
+
+from ansible_collections.community.paperspace.plugins.module_utils import _module, _snapshots
+from ansible_collections.community.paperspace.plugins.module_utils._connection import connection_from
+from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
+from ansible_collections.community.paperspace.plugins.module_utils._proof import needs_events_since
+from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Wish
+from ansible_collections.community.paperspace.plugins.module_utils._wire import Snapshot
+
+CREATE = {"method": "POST", "path": "/snapshots"}
+RESTORE = {"method": "POST", "path": "/snapshots/[^/]+/restore"}
+
+
+def just_before(fleet: Fleet, method: str, path: str, act: Callable[[], Any]) -> None:
+    """Let somebody else act just before the service gets the first request of this kind."""
+    handle = fleet.service.handle
+    has_acted = False
+
+    def handle_after(request: Any) -> Any:
+        nonlocal has_acted
+        if not has_acted and request.method == method and re.fullmatch(path, request.path):
+            has_acted = True
+            act()
+        return handle(request)
+
+    fleet.service.handle = handle_after  # type: ignore[method-assign]
+
+
+def test_lost_delete_after_another_delete_of_the_machine_is_no_storm() -> None:
+    fleet = Fleet()
+    first, second = fleet.made_snapshot("old-1"), fleet.made_snapshot("old-2")
+    fleet.fault("status", method="DELETE", path=f"/snapshots/{second}", status=500)
+    fleet.service.log.clear()
+    report = fleet.run(state="absent", snapshot_ids=[first, second], connection={"retries": 2})
+    assert statuses(report) == ["deleted", "failed"]
+    assert fleet.service.log.calls().count(f"DELETE /snapshots/{second}") == 3
+
+
+def test_create_that_another_controller_began_after_the_plan_is_joined() -> None:
+    fleet = Fleet()
+    just_before(fleet, **CREATE, act=lambda: fleet.begin_snapshot("before"))
+    result = only(fleet.run(name="before"))
+    assert fleet.names() == ["before"]
+    assert result["status"] == "unchanged"
+    assert result["id"] == fleet.service.snapshots()[0]["id"]
+
+
+def test_name_that_the_service_says_is_taken_is_joined() -> None:
+    fleet = Fleet(duplicate_names=False)
+    just_before(fleet, **CREATE, act=lambda: fleet.made_snapshot("before"))
+    result = only(fleet.run(name="before", wait_timeout=120))
+    assert (result["status"], fleet.names()) == ("unchanged", ["before"])
+
+
+def test_restore_of_somebody_else_that_was_waited_for_is_not_taken_for_the_own() -> None:
+    fleet = Fleet()
+    wanted, other = fleet.made_snapshot("wanted"), fleet.made_snapshot("other")
+    just_before(fleet, **RESTORE, act=lambda: fleet.send("POST", f"/snapshots/{other}/restore", {}))
+    fleet.fault("lost", method="POST", path=f"/snapshots/{wanted}/restore", nth=2)
+    result = only(fleet.run(state="restored", name="wanted"))
+    assert result["status"] == "restored"
+    assert fleet.service.done_counts()["restores"] == 2
+
+
+def test_restore_that_somebody_else_began_while_it_waited_is_not_taken_for_the_own() -> None:
+    fleet = Fleet(restore_seconds=60.0)
+    wanted, other = fleet.made_snapshot("wanted"), fleet.made_snapshot("other")
+    running = fleet.send("POST", f"/snapshots/{other}/restore", {})["event"]["id"]
+
+    def restore_again() -> None:
+        fleet.later(70)
+        fleet.send("POST", f"/snapshots/{other}/restore", {})
+        fleet.later(70)
+
+    just_before(fleet, "GET", f"/machine-events/{running}", restore_again)
+    fleet.fault("lost", method="POST", path=f"/snapshots/{wanted}/restore", nth=1)
+    result = only(fleet.run(state="restored", name="wanted"))
+    assert result["status"] == "restored"
+    assert fleet.service.done_counts()["restores"] == 3
+
+
+def test_restore_is_not_called_failed_when_only_its_safety_snapshot_cannot_be_listed() -> None:
+    fleet = Fleet()
+    snapshot_id = fleet.made_snapshot("before")
+    handle = fleet.service.handle
+    has_restored = False
+
+    def handle_but_no_lists(request: Any) -> Any:
+        nonlocal has_restored
+        has_restored = has_restored or request.path.endswith("/restore")
+        if has_restored and request.path == "/snapshots":
+            fleet.fault("status", method="GET", path="/snapshots", status=403, times=1)
+        return handle(request)
+
+    fleet.service.handle = handle_but_no_lists  # type: ignore[method-assign]
+    result = only(fleet.run(state="restored", snapshot_ids=[snapshot_id], safety_snapshot=True))
+    assert result["status"] == "unsure"
+    assert result["error"].startswith("The machine was restored")
+
+
+def test_looks_that_fail_do_not_fail_an_adopted_create() -> None:
+    fleet = Fleet()
+    fleet.fault("lost", **CREATE, when="after", times=1)
+    fleet.fault("status", method="GET", path="/machine-events", status=502, nth=list(range(2, 8)))
+    result = only(fleet.run(name="before", connection={"retries": 0}))
+    assert (result["status"], fleet.names()) == ("created", ["before"])
+
+
+def test_deadline_while_an_adopted_create_is_proven_does_not_say_that_nothing_was_begun() -> None:
+    fleet = Fleet()
+    fleet.fault("lost", **CREATE, when="after", times=1)
+    fleet.fault("event_invisible", **CREATE, seconds=3600)
+    result = only(fleet.run(name="before", wait_timeout=10))
+    assert result["status"] == "timed_out"
+    assert "nothing was begun" not in result["error"]
+
+
+def test_retry_after_does_not_hold_the_task_beyond_its_timeout() -> None:
+    fleet = Fleet(3)
+    fleet.fault("status", **CREATE, status=429, retry_after=600)
+    before = fleet.clock.now()
+    report = fleet.run(name="before", wait_timeout=60)
+    assert set(statuses(report)) <= {"failed", "timed_out"}
+    assert fleet.clock.now() - before <= 90
+
+
+def test_interrupted_task_sends_nothing_more() -> None:
+    fleet = Fleet(20)
+    sent, go_on = threading.Event(), threading.Event()
+    client = fleet.client(concurrency=1)
+    counts: list[str] = []
+
+    def create(machine_id: str, name: str) -> Any:
+        counts.append(machine_id)
+        sent.set()
+        go_on.wait(5)
+        raise InputError("no matter")
+
+    client.create_snapshot = create  # type: ignore[method-assign]
+
+    def interrupt(_scheduler: Any, _procedures: Any) -> None:
+        for machine_id in fleet.machine_ids:
+            _scheduler._executor.submit(client.create_snapshot, machine_id, "before")
+        sent.wait(5)
+        go_on.set()
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_snapshots.Scheduler, "run", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            _snapshots.run_snapshots(client, Wish(machine_ids=fleet.machine_ids, name="before"), check_mode=False)
+    assert len(counts) <= 2
+
+
+def test_snapshots_of_other_machines_are_left_alone_when_the_service_does_not_filter() -> None:
+    fleet = Fleet(2)
+    mine, foreign = fleet.machine_ids
+    fleet.made_snapshot("before", foreign)
+    handle = fleet.service.handle
+
+    def handle_unfiltered(request: Any) -> Any:
+        kept = [(name, value) for name, value in request.query_pairs if name != "machineId"]
+        return handle(replace(request, query=kept))
+
+    fleet.service.handle = handle_unfiltered  # type: ignore[method-assign]
+    result = only(fleet.run(state="absent", machine_ids=[mine], name="before"))
+    assert result["status"] == "unchanged"
+    assert fleet.names(foreign) == ["before"]
+
+
+def test_started_while_a_stop_runs_is_not_unchanged() -> None:
+    fleet = Fleet(state_lag_seconds=3.0)
+    fleet.send("PATCH", f"/machines/{fleet.machine_id}/stop", {})
+    result = only(fleet.change(state="started"))
+    assert (result["status"], result["state"]) == ("started", "ready")
+    fleet.later()
+    assert fleet.service.machine(fleet.machine_id).state == "ready"
+
+
+def test_without_waiting_settings_do_not_swallow_the_state() -> None:
+    fleet = Fleet()
+    result = only(fleet.change(state="stopped", auto_snapshot={"enabled": True}, wait=False))
+    assert result["status"] == "pending"
+    assert fleet.writes() == [f"PUT /machines/{fleet.machine_id}", f"PATCH /machines/{fleet.machine_id}/stop"]
+
+
+def test_user_without_a_home_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(_module.Path, "home", no_home)
+    with pytest.raises(InputError, match="No API key"):
+        connection_from({}, {}, _module._home())
+
+
+def test_numbers_that_nothing_can_hold_are_no_traceback() -> None:
+    snapshot = Snapshot("ss1", "maint-00010101T000000Z-1a2b", "ps1", False)
+    assert needs_events_since(snapshot) is None
+    with pytest.raises(InputError):
+        connection_from({"api_key": "k", "request_timeout": 1e12}, {}, Path("/nowhere"))
