@@ -72,7 +72,7 @@ def create(task: Task, outcome: SnapshotOutcome) -> Procedure[None]:
     )
     snapshot, event = sent
     if event is None and not outcome.was_sent:
-        yield from ensure(task, outcome, snapshot)
+        yield from ensure(task, outcome, snapshot, task.recent)
         return
     outcome.take_snapshot(snapshot)
     if event is not None:
@@ -83,10 +83,13 @@ def create(task: Task, outcome: SnapshotOutcome) -> Procedure[None]:
         outcome.status = "created"
 
 
-def ensure(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedure[None]:
-    """Wait until a snapshot that is there is proven; one whose create failed is replaced."""
+def ensure(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recent: Recent | None = None) -> Procedure[None]:
+    """Wait until a snapshot that is there is proven; one whose create failed is replaced.
+
+    C(recent): the snapshot was made after that moment.
+    """
     outcome.take_snapshot(snapshot)
-    proof = yield from _await_proof(task, outcome, snapshot, None)
+    proof = yield from _await_proof(task, outcome, snapshot, recent)
     if proof.state is State.DONE:
         outcome.status = "unchanged"
     elif proof.state is State.FAILED:

@@ -102,8 +102,8 @@ def parse_event(answer: Any) -> Event:
         id=_text(fields, "id", "a machine event"),
         name=_text(fields, "name", "a machine event"),
         state=_text(fields, "state", "a machine event"),
-        machine_id=fields.get("machineId"),
-        error=fields.get("error"),
+        machine_id=_text_if_any(fields, "machineId"),
+        error=_text_if_any(fields, "error"),
         created=created,
         finished=parse_time(fields.get("dtFinished")),
     )
@@ -157,6 +157,11 @@ def _required(fields: Mapping[str, Any], name: str, what: str) -> Any:
     if fields.get(name) is None:
         raise InvalidAnswer(f"{what} without the required field {name}")
     return fields[name]
+
+
+def _text_if_any(fields: Mapping[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    return value if value is None or isinstance(value, str) else str(value)
 
 
 def _text(fields: Mapping[str, Any], name: str, what: str) -> str:

@@ -19,7 +19,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._connection i
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
 from ansible_collections.community.paperspace.plugins.module_utils._proof import needs_events_since
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Wish
-from ansible_collections.community.paperspace.plugins.module_utils._wire import Snapshot
+from ansible_collections.community.paperspace.plugins.module_utils._wire import Snapshot, parse_event
 
 CREATE = {"method": "POST", "path": "/snapshots"}
 RESTORE = {"method": "POST", "path": "/snapshots/[^/]+/restore"}
@@ -212,3 +212,17 @@ def test_numbers_that_nothing_can_hold_are_no_traceback() -> None:
     assert needs_events_since(snapshot) is None
     with pytest.raises(InputError):
         connection_from({"api_key": "k", "request_timeout": 1e12}, {}, Path("/nowhere"))
+
+
+def test_joined_create_is_not_proven_by_an_older_event() -> None:
+    fleet = Fleet(is_history_whole=False, event_invisible_seconds=2.0)
+    fleet.made_snapshot("other")
+    just_before(fleet, **CREATE, act=lambda: fleet.begin_snapshot("before"))
+    result = only(fleet.run(name="before"))
+    assert result["status"] == "unchanged"
+    assert [item["complete"] for item in fleet.service.snapshots()] == [True, True]
+
+
+def test_odd_machine_of_an_event_is_no_traceback() -> None:
+    event = {"id": "me1", "name": "start", "state": "done", "machineId": ["ps1"], "dtCreated": "2026-01-01T00:00:00Z"}
+    assert hash(parse_event(event)) is not None
