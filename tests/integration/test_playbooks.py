@@ -135,7 +135,7 @@ def test_rollback_of_a_fleet_that_is_wholly_unreachable(ansible: Any, simulator:
     assert f"Rollback of run {RUN}" in result.stdout
     assert all(found == [RESTORED] for found in names(simulator).values())
     assert not any((disk(simulator, name) / "app").exists() for name in names(simulator))
-    assert "does not answer" not in result.message
+    assert "It does not answer" not in result.message
 
     again = rollback(ansible, simulator, "-e", "rollback_reconnect=false")
     assert row(again, "web1")[2] == "unchanged"
