@@ -103,6 +103,9 @@ def prove(
         # Older than what the service still remembers, if it has forgotten anything.
         has_outlived_it = is_late and is_whole and not is_complete
         return Proof(State.DONE if has_outlived_it else State.UNSURE)
+    if not (is_complete or is_late or is_new) and _is_older_than_its_run(snapshot, own):
+        # The snapshot's own event may not be visible yet, and this one another snapshot's.
+        return Proof(State.UNSURE)
     if running(own, now=events[0].created):
         return Proof(State.RUNNING, own)
     if all(event.state == "done" for event in own):
@@ -140,6 +143,12 @@ def _possible_events(
     after = [event for event in own if event.created >= bound]
     # A snapshot that was given a run's name later is older than the run.
     return own if not after and is_late else after
+
+
+def _is_older_than_its_run(snapshot: Snapshot, own: Sequence[Event]) -> bool:
+    """Whether all events are from before the run that named the snapshot, as the controller's clock had it."""
+    named = parse_run_name(snapshot.name)
+    return named is not None and all(event.created < named.began for event in own)
 
 
 def _manual(snapshots: Sequence[Snapshot]) -> int:

@@ -226,3 +226,13 @@ def test_joined_create_is_not_proven_by_an_older_event() -> None:
 def test_odd_machine_of_an_event_is_no_traceback() -> None:
     event = {"id": "me1", "name": "start", "state": "done", "machineId": ["ps1"], "dtCreated": "2026-01-01T00:00:00Z"}
     assert hash(parse_event(event)) is not None
+
+
+def test_run_is_not_proven_by_the_event_of_a_snapshot_from_shortly_before() -> None:
+    fleet = Fleet(is_history_whole=False, event_invisible_seconds=2.0)
+    fleet.made_snapshot("other")
+    name = "maint-20260101T000100Z-1a2b"
+    fleet.begin_snapshot(name)
+    result = only(fleet.run(name=name))
+    assert result["status"] == "unchanged"
+    assert [item["complete"] for item in fleet.service.snapshots()] == [True, True]
