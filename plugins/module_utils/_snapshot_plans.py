@@ -103,6 +103,11 @@ def plan_present(machine_id: str, name: str, snapshots: Sequence[Snapshot], proo
     outcome = SnapshotOutcome(machine_id, name=name)
     found = named(snapshots, name)
     if not found:
+        run = parse_run_name(name)
+        if run is not None and run.is_closed:
+            return _bad(
+                outcome, "This name closes a run, and is the proof of a snapshot: it is given by new_name only."
+            )
         return Action(outcome, "create")
     auto = [snapshot for snapshot in found if snapshot.is_auto_snapshot]
     if auto:

@@ -236,3 +236,10 @@ def test_run_is_not_proven_by_the_event_of_a_snapshot_from_shortly_before() -> N
     result = only(fleet.run(name=name))
     assert result["status"] == "unchanged"
     assert [item["complete"] for item in fleet.service.snapshots()] == [True, True]
+
+
+def test_name_of_a_closed_run_is_not_given_before_there_is_a_proof() -> None:
+    fleet = Fleet()
+    result = only(fleet.run(name="maint-20260101T000000Z-1a2b-ok"))
+    assert result["status"] == "failed"
+    assert fleet.writes() == []
