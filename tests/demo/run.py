@@ -149,7 +149,7 @@ def maintain(stage: Stage) -> None:
     say("5. Close the run for the others, and prune")
     close = ["-e", "snapshot_action=close", "-e", f"snapshot_run_id={run_id}"]
     snapshot = ["ansible-playbook", "-i", "inventory", "community.paperspace.snapshot"]
-    stage.run(*snapshot, *close, "-l", f"paperspace,!{FAILS_ON},!{CUTS_OFF}")
+    stage.run(*snapshot, *close, "-l", "paperspace")
     stage.run("ansible-playbook", "-i", "inventory", "community.paperspace.prune", "-l", "paperspace")
 
 

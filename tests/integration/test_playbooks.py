@@ -203,6 +203,17 @@ def test_closed_run_can_still_be_rolled_back(ansible: Any, simulator: Any) -> No
     assert names(simulator)["web1"] == [RESTORED]
 
 
+def test_closing_a_run_leaves_what_was_rolled_back_as_it_is(ansible: Any, simulator: Any) -> None:
+    play(ansible, simulator, "snapshot", "-l", "web1,web2", "-e", f"snapshot_run_id={RUN}")
+    rollback(ansible, simulator, "-l", "web2", "-e", "rollback_reconnect=false")
+    close = ("-e", "snapshot_action=close", "-e", f"snapshot_run_id={RUN}")
+    closed = play(ansible, simulator, "snapshot", "-l", "web1,web2", *close)
+    assert [row(closed, name)[2] for name in ("web1", "web2")] == ["renamed", "unchanged"]
+    assert names(simulator) == {"web1": [OK], "web2": [RESTORED], "web3": [], "db1": [], "db2": []}
+    without = play(ansible, simulator, "snapshot", "-l", "web3", *close, rc=2)
+    assert "There is no snapshot" in without.message
+
+
 def test_prune_keeps_the_newest_closed_runs_and_whatever_is_not_theirs(ansible: Any, simulator: Any) -> None:
     web1, web2 = (simulator.ids()[name] for name in ("web1", "web2"))
     old = [f"maint-2026010{day}T000000Z-0000-ok" for day in (1, 2, 3)]
