@@ -33,7 +33,7 @@ options:
   request_timeout:
     description:
       - The longest time, in seconds, that one HTTP request may wait for a connection, and then for each part of the
-        answer. This is not the time that the work on a machine may take.
+        answer. This is not the time that the work on a machine may take. More than V(0) and at most V(86400), a day.
     type: float
     default: 30.0
   retries:

@@ -24,7 +24,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._procedures i
     wait_problems,
     watched,
 )
-from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, Recent, pool_of
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, Recent, each_once, pool_of
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Call, Pause, Procedure, Scheduler
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine
 
@@ -123,18 +123,9 @@ def run_machines(client: Client, wish: MachineWish, *, check_mode: bool, executo
 
 def _run(client: Client, wish: MachineWish, check_mode: bool, executor: Executor) -> Report:
     client.check_key()
-    machine_ids = list(dict.fromkeys(wish.machine_ids))
-    warnings = ["machine_ids names a machine more than once; each is handled once."] * (
-        len(machine_ids) < len(wish.machine_ids)
-    )
+    machine_ids, warnings = each_once(wish.machine_ids, "machine_ids")
     reader = Reader(client, executor)
-    machines = reader.machines(machine_ids)
-    missing = [machine_id for machine_id in machine_ids if machine_id not in machines]
-    if missing and not wish.skip_missing:
-        raise InputError(
-            f"No machine has the id {', '.join(missing)}. Nothing was touched; "
-            "take it out, or set skip_missing to go on without it."
-        )
+    machines = reader.existing_machines(machine_ids, skip_missing=wish.skip_missing)
     outcomes = [_outcome(machine_id, machines.get(machine_id)) for machine_id in machine_ids]
     before = _describe(outcomes)
     # The state lags: a machine that reads as wanted can be on its way to something else.

@@ -10,6 +10,7 @@ is cheaper than asking machine by machine, and then machine by machine: at most 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client
-from ansible_collections.community.paperspace.plugins.module_utils._errors import NotFound
+from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, NotFound
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine, Snapshot
 
 # "More than ten minutes in one transition is a fault in the vendor's own words" (FACTS.md); after a day an event
@@ -113,6 +114,17 @@ class Reader:
         found.update((key, machine) for key, machine in self._each(sorted(missing), self._machine_if_any) if machine)
         return {machine_id: found[machine_id] for machine_id in machine_ids if machine_id in found}
 
+    def existing_machines(self, machine_ids: Sequence[str], *, skip_missing: bool) -> dict[str, Machine]:
+        """The machines that exist, by id. Raises InputError when others are asked for, unless they may be skipped."""
+        found = self.machines(machine_ids)
+        missing = [machine_id for machine_id in machine_ids if machine_id not in found]
+        if missing and not skip_missing:
+            raise InputError(
+                f"No machine has the id {', '.join(missing)}. Nothing was touched; "
+                "take it out, or set skip_missing to go on without it."
+            )
+        return found
+
     def snapshots(self, machine_ids: Sequence[str]) -> dict[str, list[Snapshot]]:
         """Each machine's snapshots, newest first."""
         return self._by_machine(
@@ -167,6 +179,14 @@ class Reader:
             return self._client.snapshot(snapshot_id)
         except NotFound:
             return None
+
+
+def each_once(ids: Sequence[str] | None, option: str) -> tuple[list[str], list[str]]:
+    """The ids in their order without repetitions, and a warning where there were any."""
+    counts = Counter(ids or ())
+    repeated = [some_id for some_id, count in counts.items() if count > 1]
+    warnings = [f"{option} names {', '.join(repeated)} more than once; each is handled once."] if repeated else []
+    return list(counts), warnings
 
 
 def group(items: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:

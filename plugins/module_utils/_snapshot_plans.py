@@ -221,7 +221,10 @@ def plan_restored(machine_id: str, snapshot: Snapshot, proof: Proof) -> Action:
             f"snapshot {snapshot.id} belongs to machine {snapshot.machine_id}, not to machine {machine_id}"
         )
     if proof.state is not State.DONE:
-        raise InputError(f"snapshot {snapshot.id} of machine {machine_id} is not proven done: {proof.describe()}")
+        raise InputError(
+            f"snapshot {snapshot.id} of machine {machine_id} is not proven done: {proof.describe()} "
+            "(if you know better, restore it in the Paperspace console)"
+        )
     outcome = SnapshotOutcome(machine_id)
     outcome.take_snapshot(snapshot)
     return Action(outcome, "restore", snapshot)

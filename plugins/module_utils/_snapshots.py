@@ -24,7 +24,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._proof import
     needs_events_since,
     prove,
 )
-from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, group, pool_of
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, each_once, group, pool_of
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Scheduler
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import (
     Action,
@@ -242,14 +242,8 @@ class _Planner:
 
     def _existing_machines(self, machine_ids: Sequence[str]) -> list[str]:
         """Those that exist. Raises InputError for others, unless they may be skipped; warns of restore points."""
-        machines = self._reader.machines(machine_ids)
-        missing = [machine_id for machine_id in machine_ids if machine_id not in machines]
-        if missing and not self._wish.skip_missing:
-            raise InputError(
-                f"No machine has the id {', '.join(missing)}. Nothing was touched; "
-                "take it out, or set skip_missing to go on without it."
-            )
-        self._missing.extend(missing)
+        machines = self._reader.existing_machines(machine_ids, skip_missing=self._wish.skip_missing)
+        self._missing.extend(machine_id for machine_id in machine_ids if machine_id not in machines)
         if self._wish.state in ("present", "restored"):
             self.warnings.extend(filter(None, map(_restore_point_warning, machines.values())))
         return list(machines)
@@ -302,10 +296,8 @@ class _Planner:
         return sorted([*actions, *skipped], key=lambda action: order[action.outcome.machine_id])
 
     def _unique(self, ids: Sequence[str] | None, option: str) -> list[str]:
-        unique = list(dict.fromkeys(ids or ()))
-        if ids and len(unique) < len(ids):
-            repeated = [some_id for some_id in unique if list(ids).count(some_id) > 1]
-            self.warnings.append(f"{option} names {', '.join(repeated)} more than once; each is handled once.")
+        unique, warnings = each_once(ids, option)
+        self.warnings.extend(warnings)
         return unique
 
 
