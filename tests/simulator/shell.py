@@ -49,7 +49,7 @@ class Shells:
 
     async def serve(self, channel: asyncssh.SSHServerProcess[bytes]) -> None:
         """Run the command of a session, or a shell where there is none, and hand on its exit code."""
-        terminal = os.openpty() if channel.get_terminal_type() else None
+        terminal = os.openpty() if channel.get_terminal_type() is not None else None
         arguments = ["-c", channel.command] if channel.command else ["-i"]
         try:
             process = await self._start(arguments, channel, terminal)
