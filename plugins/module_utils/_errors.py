@@ -5,6 +5,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ansible_collections.community.paperspace.plugins.module_utils._wire import Event
+
 
 class PaperspaceError(Exception):
     """Anything that went wrong, as a whole sentence in C(str(error)).
@@ -68,4 +73,8 @@ class RateLimited(Refused):
 
 
 class DeadlinePassed(PaperspaceError):
-    """C(wait_timeout) ran out while something was still going on."""
+    """C(wait_timeout) ran out while something was still going on: C(event), as it was last seen, if it was that."""
+
+    def __init__(self, message: str, event: Event | None = None) -> None:
+        super().__init__(message)
+        self.event = event

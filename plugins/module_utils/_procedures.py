@@ -140,7 +140,11 @@ def follow(task: Task, outcome: Outcome, event: Event) -> Procedure[bool]:
     if not task.wait and not event.has_ended:
         outcome.status = "pending"
         return False
-    ended: Event = yield EventEnd(event)
+    try:
+        ended: Event = yield EventEnd(event)
+    except DeadlinePassed as passed:
+        outcome.take_event(passed.event or event)
+        raise
     outcome.take_event(ended)
     if ended.state == "done":
         return True

@@ -16,7 +16,6 @@ import queue
 from collections.abc import Callable, Collection, Generator, Iterable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client
@@ -138,7 +137,7 @@ class Scheduler:
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._calls: dict[Future[Any], Procedure[None]] = {}
         self._events: dict[str, list[Procedure[None]]] = {}
-        self._event_times: dict[str, datetime] = {}
+        self._last_seen: dict[str, Event] = {}
         self._looks: dict[str, list[Procedure[None]]] = {}
         self._pauses: list[tuple[float, int, Procedure[None]]] = []
         self._numbers = itertools.count()
@@ -186,8 +185,9 @@ class Scheduler:
 
     def _poll(self) -> None:
         if self._events:
-            oldest = min(self._event_times[event_id] for event_id in self._events)
+            oldest = min(self._last_seen[event_id].created for event_id in self._events)
             for event in self._event_watch.look(self._events.keys(), lambda event: event.created < oldest).values():
+                self._last_seen[event.id] = event
                 if event.has_ended:
                     self._resume_all(self._events, event.id, event)
         if self._looks:
@@ -205,19 +205,19 @@ class Scheduler:
 
     def _give_up(self) -> None:
         """Past the deadline: end all waiting. Calls under way are left to end by their own timeout."""
-        waiting = [
-            *itertools.chain(*self._events.values(), *self._looks.values()),
-            *(pause[2] for pause in self._pauses),
-        ]
+        for_events = [(procedure, self._last_seen[key]) for key in self._events for procedure in self._events[key]]
+        for_others = [*itertools.chain(*self._looks.values()), *(pause[2] for pause in self._pauses)]
         self._events.clear()
         self._looks.clear()
         self._pauses.clear()
-        for procedure in waiting:
+        for procedure, event in for_events:
+            self._throw(procedure, self._deadline_passed(event))
+        for procedure in for_others:
             self._throw(procedure, self._deadline_passed())
 
-    def _deadline_passed(self) -> DeadlinePassed:
+    def _deadline_passed(self, event: Event | None = None) -> DeadlinePassed:
         trouble = self._event_watch.last_error or self._machine_watch.last_error
-        return DeadlinePassed(f" The last look at it failed: {trouble}" if trouble else "")
+        return DeadlinePassed(f" The last look at it failed: {trouble}" if trouble else "", event)
 
     def _resume_all(self, waiting: dict[str, list[Procedure[None]]], key: str, value: Any) -> None:
         for procedure in waiting.pop(key, []):
@@ -258,7 +258,7 @@ class Scheduler:
             self._next_poll = min(self._next_poll, now + self._interval_after(0.0))
         if isinstance(step, EventEnd):
             self._events.setdefault(step.event.id, []).append(procedure)
-            self._event_times[step.event.id] = step.event.created
+            self._last_seen[step.event.id] = step.event
         else:
             self._looks.setdefault(step.machine_id, []).append(procedure)
 

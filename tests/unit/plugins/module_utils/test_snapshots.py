@@ -515,6 +515,7 @@ def test_stuck_create_times_out_and_the_rerun_joins_it() -> None:
     assert result["status"] == "timed_out"
     assert str(result["event_id"]) in str(result["error"])
     assert "run the same task again" in str(result["error"])
+    assert result["event_state"] == "in progress"
     assert report.outcomes[0].is_changed
     again = only(fleet.run(name="before"))
     assert (again["status"], again["id"]) == ("unchanged", result["id"])
