@@ -7,6 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 RUN = "20260131T235959Z-1a2b"
 
 
@@ -100,3 +102,17 @@ def test_machine_id_can_come_from_another_variable(ansible: Any, simulator: Any)
     tasks = [role("snapshot", snapshot_machine_id="{{ cloud_id }}", snapshot_prefix="mine-", snapshot_run_id=RUN)]
     ansible.playbook([{"hosts": "all", "gather_facts": False, "tasks": tasks}], "-i", inventory)
     assert [snapshot["name"] for snapshot in simulator.snapshots()] == [f"mine-{RUN}"]
+
+
+@pytest.mark.parametrize("strategy", ["free", "host_pinned"])
+def test_with_another_strategy_nothing_is_restored_twice_and_all_hosts_fail(
+    ansible: Any, simulator: Any, strategy: str
+) -> None:
+    snapshot = {"hosts": "web", "gather_facts": False, "tasks": [role("snapshot", snapshot_run_id=RUN)]}
+    ansible.playbook([snapshot], "-i", simulator.inventory)
+    tasks = [role("rollback", rollback_run_id=RUN, rollback_reconnect=False)]
+    plays = [{"hosts": "web", "gather_facts": False, "strategy": strategy, "tasks": tasks}]
+    result = ansible.playbook(plays, "-i", simulator.inventory, rc=2)
+    assert "The role rollback needs the strategy linear" in result.message
+    restored = [call for call in simulator.calls("POST") if call.endswith("/restore")]
+    assert len(set(restored)) == len(restored)
