@@ -148,6 +148,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._connection i
     CONNECTION_SPEC,
     Connection,
     connection_from,
+    home_folder,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._errors import (
     InputError,
@@ -156,9 +157,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
 )
 from ansible_collections.community.paperspace.plugins.module_utils._info import is_in_region
 from ansible_collections.community.paperspace.plugins.module_utils._transport import HAS_REQUESTS
-from ansible_collections.community.paperspace.plugins.module_utils._wire import Machine
-
-STATES = ("off", "starting", "stopping", "restarting", "serviceready", "ready", "upgrading", "provisioning")
+from ansible_collections.community.paperspace.plugins.module_utils._wire import MACHINE_STATES, Machine
 
 # Whatever else a name has could be read as a pattern, range, template, option, port or path where hosts are named.
 _USABLE_NAME = re.compile(r"\w[\w.-]{0,199}")
@@ -248,9 +247,9 @@ def filters_from(options: Mapping[str, Any]) -> Filters:
     """The filters that the options ask for. Raises InputError for values that no machine can ever have."""
     # YAML takes an off without quotes for false.
     states = ["off" if state is False else state for state in options["states"] or ()]
-    unknown = [state for state in states if state not in STATES]
+    unknown = [state for state in states if state not in MACHINE_STATES]
     if unknown:
-        raise InputError(f"states has {unknown[0]!r}; a machine's state is one of {', '.join(STATES)}.")
+        raise InputError(f"states has {unknown[0]!r}; a machine's state is one of {', '.join(MACHINE_STATES)}.")
     return Filters(
         regions=_texts(options, "regions"),
         machine_types=_texts(options, "machine_types"),
@@ -347,7 +346,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self.templar.available_variables = self._vars or {}
         for name in ("api_key", "api_url"):
             options[name] = self._evaluated(name, options[name])
-        return connection_from(options, os.environ, Path.home())
+        return connection_from(options, os.environ, home_folder())
 
     def _evaluated(self, name: str, value: Any) -> Any:
         try:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -83,6 +84,14 @@ def connection_from(options: Mapping[str, Any], environ: Mapping[str, str], home
         retries=retries,
         concurrency=concurrency,
     )
+
+
+def home_folder() -> Path:
+    """The user's home; a folder that is not there for a user who has none, as in some containers."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(os.devnull)
 
 
 def find_api_key(options: Mapping[str, Any], environ: Mapping[str, str], home: Path) -> str:

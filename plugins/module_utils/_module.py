@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
-from ansible_collections.community.paperspace.plugins.module_utils._connection import CONNECTION_SPEC, connection_from
+from ansible_collections.community.paperspace.plugins.module_utils._connection import (
+    CONNECTION_SPEC,
+    connection_from,
+    home_folder,
+)
 from ansible_collections.community.paperspace.plugins.module_utils._errors import PaperspaceError
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Report, failure_message
 from ansible_collections.community.paperspace.plugins.module_utils._transport import HAS_REQUESTS
@@ -39,7 +42,7 @@ def run_module(module: AnsibleModule, run: Callable[[Client], dict[str, Any]]) -
     if not HAS_REQUESTS:
         module.fail_json(msg=missing_required_lib("requests"))
     try:
-        connection = connection_from(module.params, os.environ, _home())
+        connection = connection_from(module.params, os.environ, home_folder())
         # The key can come from a place that Ansible does not know of; from here on it censors it like the option.
         module.no_log_values.add(connection.api_key)
         result = run(Client(connection))
@@ -50,14 +53,6 @@ def run_module(module: AnsibleModule, run: Callable[[Client], dict[str, Any]]) -
     if "msg" in result:
         module.fail_json(**result)
     module.exit_json(**result)
-
-
-def _home() -> Path:
-    """The user's home; a folder that is not there for a user who has none, as in some containers."""
-    try:
-        return Path.home()
-    except RuntimeError:
-        return Path(os.devnull)
 
 
 def report_result(report: Report, kind: str) -> dict[str, Any]:

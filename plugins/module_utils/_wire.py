@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InvalidAnswer
 
+MACHINE_STATES = ("off", "starting", "stopping", "restarting", "serviceready", "ready", "upgrading", "provisioning")
 ENDED_STATES = frozenset({"done", "error", "cancelled"})
 
 _SIZES = frozenset({"ram", "storage_total", "storage_used", "memory"})

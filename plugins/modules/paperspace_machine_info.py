@@ -107,16 +107,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.community.paperspace.plugins.module_utils._info import find_machines
 from ansible_collections.community.paperspace.plugins.module_utils._module import argument_spec, run_module
+from ansible_collections.community.paperspace.plugins.module_utils._wire import MACHINE_STATES
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "machine_ids": {"type": "list", "elements": "str", "aliases": ["machine_id"]},
     "name": {"type": "str"},
     "region": {"type": "str"},
     "machine_type": {"type": "str"},
-    "state": {
-        "type": "str",
-        "choices": ["off", "starting", "stopping", "restarting", "serviceready", "ready", "upgrading", "provisioning"],
-    },
+    "state": {"type": "str", "choices": list(MACHINE_STATES)},
 }
 
 

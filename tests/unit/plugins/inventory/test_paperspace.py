@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +15,8 @@ from ansible.utils.vars import isidentifier
 
 from ansible_collections.community.paperspace.plugins.inventory.paperspace import (
     DOCUMENTATION,
-    STATES,
     Filters,
+    InventoryModule,
     address_of,
     check_option_names,
     existing_machines,
@@ -26,7 +28,7 @@ from ansible_collections.community.paperspace.plugins.inventory.paperspace impor
     missing_address_warning,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, InvalidAnswer
-from ansible_collections.community.paperspace.plugins.module_utils._wire import Machine
+from ansible_collections.community.paperspace.plugins.module_utils._wire import MACHINE_STATES, Machine
 
 DEFAULTS: dict[str, Any] = {"regions": [], "machine_types": [], "states": [], "name_pattern": None}
 
@@ -273,7 +275,7 @@ def test_filters_that_no_machine_can_pass(options: dict[str, Any], words: str) -
 
 def test_the_documentation_names_every_state() -> None:
     words = " ".join(yaml.safe_load(DOCUMENTATION)["options"]["states"]["description"])
-    assert all(f"V({state})" in words for state in STATES)
+    assert all(f"V({state})" in words for state in MACHINE_STATES)
 
 
 DEFINITIONS = {
@@ -329,3 +331,15 @@ def test_a_warning_names_some_and_counts_the_others() -> None:
     )
     many = missing_address_warning([f"h{number}" for number in range(13)], "private_ip")
     assert "h8, h9 and 3 more." in many
+
+
+def test_user_without_a_home_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    plugin = InventoryModule()
+    monkeypatch.setattr(plugin, "get_option", lambda name: None)
+    plugin.templar, plugin._vars = SimpleNamespace(template=lambda value: value), {}
+    with pytest.raises(InputError, match="No API key"):
+        plugin._connection()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from unit.simulated_fleet import Fleet, only, statuses
 
-from ansible_collections.community.paperspace.plugins.module_utils import _module, _snapshots
+from ansible_collections.community.paperspace.plugins.module_utils import _connection, _snapshots
 from ansible_collections.community.paperspace.plugins.module_utils._connection import connection_from
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
 from ansible_collections.community.paperspace.plugins.module_utils._proof import needs_events_since
@@ -202,9 +202,9 @@ def test_user_without_a_home_is_no_traceback(monkeypatch: pytest.MonkeyPatch) ->
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(_module.Path, "home", no_home)
+    monkeypatch.setattr(_connection.Path, "home", no_home)
     with pytest.raises(InputError, match="No API key"):
-        connection_from({}, {}, _module._home())
+        connection_from({}, {}, _connection.home_folder())
 
 
 def test_numbers_that_nothing_can_hold_are_no_traceback() -> None:
