@@ -63,6 +63,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._names import
     parse_run_name,
     run_name,
 )
+from ansible_collections.community.paperspace.plugins.module_utils._reading import group
 
 
 def rollback_plan(
@@ -75,12 +76,14 @@ def rollback_plan(
     """The plan: C(due) and C(done) are snapshots, C(skipped) are hosts, C(problems) are sentences."""
     plan: dict[str, list[Any]] = {"due": [], "done": [], "skipped": [], "problems": []}
     missing = []
+    of_run = [
+        (snapshot, name.outcome)
+        for snapshot in snapshots
+        if (name := parse_run_name(snapshot["name"], prefix)) is not None and name.run_id == run_id
+    ]
+    by_machine = group(of_run, lambda item: item[0]["machine_id"])
     for target in targets:
-        found = []
-        for snapshot in snapshots:
-            name = parse_run_name(snapshot["name"], prefix)
-            if snapshot["machine_id"] == target["machine_id"] and name is not None and name.run_id == run_id:
-                found.append((snapshot, name.outcome))
+        found = by_machine.get(target["machine_id"], [])
         if len(found) > 1:
             ids = ", ".join(str(snapshot["id"]) for snapshot, _outcome in found)
             plan["problems"].append(f"{target['host']} has several snapshots of this run: {ids}. Delete all but one.")

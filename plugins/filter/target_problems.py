@@ -45,24 +45,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.community.paperspace.plugins.module_utils._names import is_run_id
+from ansible_collections.community.paperspace.plugins.module_utils._reading import group
 
 
 def target_problems(targets: Sequence[Mapping[str, Any]], run_id: str | None = None) -> list[str]:
     """Sentences about hosts without a machine id, about hosts that share one, and about what is no run id."""
     without = [str(target["host"]) for target in targets if not target["machine_id"]]
-    hosts_of: dict[str, list[str]] = {}
-    for target in targets:
-        if target["machine_id"]:
-            hosts_of.setdefault(str(target["machine_id"]), []).append(str(target["host"]))
+    known = [target for target in targets if target["machine_id"]]
     problems = []
     if run_id is not None and not is_run_id(str(run_id)):
         problems.append(f"{str(run_id)!r} is not a run id; one looks like 20260131T235959Z-1a2b.")
     if without:
         problems.append(f"No machine id (paperspace_id) is known of: {', '.join(without)}.")
     problems.extend(
-        f"Machine {machine_id} is claimed by several hosts: {', '.join(hosts)}."
-        for machine_id, hosts in hosts_of.items()
-        if len(hosts) > 1
+        f"Machine {machine_id} is claimed by several hosts: {', '.join(str(target['host']) for target in sharing)}."
+        for machine_id, sharing in group(known, lambda target: str(target["machine_id"])).items()
+        if len(sharing) > 1
     )
     return problems
 

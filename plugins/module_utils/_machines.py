@@ -10,8 +10,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.community.paperspace.plugins.module_utils._client import Client, checked_id
-from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, Refused
+from ansible_collections.community.paperspace.plugins.module_utils._client import Client
+from ansible_collections.community.paperspace.plugins.module_utils._errors import Refused
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import MachineOutcome, Report
 from ansible_collections.community.paperspace.plugins.module_utils._procedures import (
     STATE_LAG,
@@ -21,12 +21,12 @@ from ansible_collections.community.paperspace.plugins.module_utils._procedures i
     send_once,
     settle,
     until_idle,
-    wait_problems,
     watched,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, Recent, each_once, pool_of
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Call, Pause, Procedure, Scheduler
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine
+from ansible_collections.community.paperspace.plugins.module_utils._wishes import refuse_first, wait_problems
 
 FREQUENCIES = ("hourly", "daily", "weekly", "monthly")
 LARGEST_SAVE_COUNT = 10
@@ -68,11 +68,7 @@ class MachineWish:
             ),
             *wait_problems(self.wait_timeout, self.wait_interval),
         ]
-        for is_problem, text in problems:
-            if is_problem:
-                raise InputError(text)
-        for machine_id in self.machine_ids:
-            checked_id(machine_id)
+        refuse_first(problems, ids=self.machine_ids)
 
 
 @dataclass(frozen=True)
@@ -115,9 +111,7 @@ def auto_snapshot_of(machine: Machine) -> dict[str, Any]:
 def run_machines(client: Client, wish: MachineWish, *, check_mode: bool, executor: Executor | None = None) -> Report:
     """Do what is wished. Raises InputError before anything is touched; what goes wrong later stands in the outcomes."""
     wish.check()
-    if executor is not None:
-        return _run(client, wish, check_mode, executor)
-    with pool_of(client) as pool:
+    with pool_of(client, executor) as pool:
         return _run(client, wish, check_mode, pool)
 
 

@@ -55,15 +55,6 @@ class Task:
     settled_events: set[str] = field(default_factory=set)
 
 
-def wait_problems(wait_timeout: float, wait_interval: float | None) -> list[tuple[bool, str]]:
-    """Of each of the two options, whether it is one that nobody can wait for, and what to say then."""
-    times = {"wait_timeout": wait_timeout, "wait_interval": 1.0 if wait_interval is None else wait_interval}
-    return [
-        (not 0 < seconds < float("inf"), f"{option} must be more than 0 seconds and finite, not {seconds:g}.")
-        for option, seconds in times.items()
-    ]
-
-
 def watched(task: Task, outcome: Outcome, procedure: Procedure[None]) -> Procedure[None]:
     """The procedure, with whatever stops it turned into the outcome's status and error."""
     clock = task.client.clock
@@ -103,7 +94,7 @@ def send_once(
                 raise
             outcome.waits_for = f"The machine was busy ({busy})"
             yield from _until_free(task, outcome.machine_id, busy_pause, is_own_possible=was_lost)
-            busy_pause = min(LONGEST_LOOK_AGAIN, 2 * busy_pause)
+            busy_pause = longer(busy_pause)
             if joins and (found := (yield from keep_looking(find))) is not None:
                 return found
         except AnswerLost as lost:
@@ -191,7 +182,7 @@ def settle(task: Task, outcome: Outcome, states: Collection[str]) -> Procedure[M
 
 def new_event(task: Task, machine_id: str, name: str) -> Event | None:
     """The machine's newest event of this name that is no other request's, if it came after the task began."""
-    for event in next(task.client.event_pages(machine_id), []):
+    for event in newest_events(task.client, machine_id):
         if event.name == name and event.id not in task.settled_events:
             return event if task.recent.is_new(event) else None
     return None
@@ -199,8 +190,18 @@ def new_event(task: Task, machine_id: str, name: str) -> Event | None:
 
 def until_known(task: Task, machine_id: str) -> Procedure[None]:
     """Take note of the machine's events so far: none of them is of what is sent next."""
-    events: Sequence[Event] = yield from keep_looking(lambda: next(task.client.event_pages(machine_id), []))
+    events: Sequence[Event] = yield from keep_looking(lambda: newest_events(task.client, machine_id))
     task.settled_events.update(event.id for event in events)
+
+
+def newest_events(client: Client, machine_id: str) -> list[Event]:
+    """The first page of the machine's events, newest first."""
+    return next(client.event_pages(machine_id), [])
+
+
+def longer(pause: float) -> float:
+    """The pause after this one, in seconds."""
+    return min(LONGEST_LOOK_AGAIN, 2 * pause)
 
 
 def keep_looking(look: Callable[[], T]) -> Procedure[T]:
@@ -211,7 +212,7 @@ def keep_looking(look: Callable[[], T]) -> Procedure[T]:
             found: T = yield Call(look)
         except (AnswerLost, NotOpened, RateLimited):
             yield Pause(pause)
-            pause = min(LONGEST_LOOK_AGAIN, 2 * pause)
+            pause = longer(pause)
         else:
             return found
 
@@ -221,7 +222,7 @@ def _until_free(task: Task, machine_id: str, pause: float, *, is_own_possible: b
 
     Unless C(is_own_possible), nothing that is there by now is the work of a request that was refused so far.
     """
-    events: Sequence[Event] = (yield from _look_once(lambda: next(task.client.event_pages(machine_id), []))) or []
+    events: Sequence[Event] = (yield from _look_once(lambda: newest_events(task.client, machine_id))) or []
     if not is_own_possible:
         task.settled_events.update(event.id for event in events)
     under_way = running(events, now=events[0].created if events else None)
@@ -247,7 +248,7 @@ def _find_trace(task: Task, find: Callable[[], T | None]) -> Procedure[T | None]
             if found is not None or clock() - began >= task.client.connection.request_timeout:
                 return found
         yield Pause(pause)
-        pause = min(LONGEST_LOOK_AGAIN, 2 * pause)
+        pause = longer(pause)
 
 
 def _look_once(find: Callable[[], T | None]) -> Procedure[T | None]:

@@ -16,6 +16,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Protocol, TypeVar
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client
@@ -54,18 +55,22 @@ class Recent:
 
     def is_new(self, event: Event) -> bool:
         """Whether the event came after this moment."""
-        newest = self.newest
-        return newest is None or (event.created >= newest and event not in self)
+        return self.newest is None or (event.created >= self.newest and event.id not in self._ids)
 
-    def __contains__(self, event: Event) -> bool:
-        return any(event.id == known.id for known in self.events)
-
-    @property
+    @cached_property
     def newest(self) -> datetime | None:
         return max((event.created for event in self.events), default=None)
 
     def running_on(self, machine_id: str) -> list[Event]:
-        return running([event for event in self.events if event.machine_id == machine_id], now=self.newest)
+        return self._running.get(machine_id, [])
+
+    @cached_property
+    def _ids(self) -> frozenset[str]:
+        return frozenset(event.id for event in self.events)
+
+    @cached_property
+    def _running(self) -> dict[str | None, list[Event]]:
+        return group(running(self.events, now=self.newest), lambda event: event.machine_id)
 
 
 def running(events: Iterable[Event], now: datetime | None) -> list[Event]:
@@ -85,8 +90,14 @@ def events_of(client: Client, machine_id: str, since: datetime | None) -> list[E
 
 
 @contextmanager
-def pool_of(client: Client) -> Iterator[Executor]:
-    """Threads for C(concurrency) requests. When the task is interrupted, what has not begun is not sent any more."""
+def pool_of(client: Client, executor: Executor | None = None) -> Iterator[Executor]:
+    """Threads for C(concurrency) requests, or the executor if there is one.
+
+    When the task is interrupted, what has not begun is not sent any more.
+    """
+    if executor is not None:
+        yield executor
+        return
     pool = ThreadPoolExecutor(max_workers=client.connection.concurrency)
     try:
         yield pool

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.community.paperspace.plugins.module_utils._client import checked_id
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
 from ansible_collections.community.paperspace.plugins.module_utils._names import parse_run_name
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import SnapshotOutcome
-from ansible_collections.community.paperspace.plugins.module_utils._procedures import wait_problems
 from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof, State
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Snapshot
+from ansible_collections.community.paperspace.plugins.module_utils._wishes import Problem, refuse_first, wait_problems
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,7 @@ class Wish:
 
     def check(self) -> None:
         """Raise InputError for what cannot be meant, before anything is sent."""
-        for problem in _problems(self):
-            raise InputError(problem)
-        for some_id in [*(self.machine_ids or ()), *(self.snapshot_ids or ())]:
-            checked_id(some_id)
+        refuse_first(_problems(self), ids=[*(self.machine_ids or ()), *(self.snapshot_ids or ())])
 
 
 @dataclass
@@ -52,8 +48,8 @@ class Action:
     snapshot: Snapshot | None = None
 
 
-def _problems(wish: Wish) -> list[str]:
-    problems = [
+def _problems(wish: Wish) -> list[Problem]:
+    return [
         (wish.machine_ids is not None and not wish.machine_ids, "machine_ids is an empty list: no machine is named."),
         (
             wish.snapshot_ids is not None and not wish.snapshot_ids,
@@ -87,7 +83,6 @@ def _problems(wish: Wish) -> list[str]:
         ),
         (not wish.machine_ids and not wish.snapshot_ids, "No machine is named: set machine_ids."),
     ]
-    return [text for is_problem, text in problems if is_problem]
 
 
 def named(snapshots: Sequence[Snapshot], name: str) -> list[Snapshot]:

@@ -62,9 +62,7 @@ def run_snapshots(client: Client, wish: Wish, *, check_mode: bool, executor: Exe
     key; and what the client raises while reading. What goes wrong after that stands in the outcomes.
     """
     wish.check()
-    if executor is not None:
-        return _run(client, wish, check_mode, executor)
-    with pool_of(client) as pool:
+    with pool_of(client, executor) as pool:
         return _run(client, wish, check_mode, pool)
 
 
@@ -213,9 +211,8 @@ class _Planner:
         machine_ids = self._existing_machines(list(by_machine))
         self.listing = self._reader.snapshots(machine_ids)
         chosen = [found[snapshot_id] for snapshot_id in self._snapshot_ids if snapshot_id in found]
-        gone = [
-            item.id for item in chosen if item.id not in {other.id for other in self.listing.get(item.machine_id, ())}
-        ]
+        listed = {item.id for found_now in self.listing.values() for item in found_now}
+        gone = [item.id for item in chosen if item.id not in listed]
         refuse_all([f"snapshot {snapshot_id} is no longer listed with its machine" for snapshot_id in gone], "restored")
         ids = {snapshot.id for snapshot in chosen}
         proofs = self._proofs(lambda snapshots: [snapshot for snapshot in snapshots if snapshot.id in ids])
