@@ -6,19 +6,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client, checked_id
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
 from ansible_collections.community.paperspace.plugins.module_utils._names import parse_run_name
-from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader
+from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof, State
+from ansible_collections.community.paperspace.plugins.module_utils._proving import read_proofs
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, group
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Machine, Snapshot
 
 
-def snapshot_result(snapshot: Snapshot) -> dict[str, Any]:
+def snapshot_result(snapshot: Snapshot, proof: Proof | None = None) -> dict[str, Any]:
     """A snapshot as the modules return it. C(run_state) is open, ok or restored; None where no run named it."""
     run = parse_run_name(snapshot.name)
+    proven = (
+        {}
+        if proof is None
+        else {
+            "proof": proof.state.value,
+            "proof_detail": None if proof.state is State.DONE else proof.describe(),
+        }
+    )
     return {
         "id": snapshot.id,
         "name": snapshot.name,
@@ -26,6 +36,7 @@ def snapshot_result(snapshot: Snapshot) -> dict[str, Any]:
         "is_auto_snapshot": snapshot.is_auto_snapshot,
         "run_id": run.run_id if run else None,
         "run_state": (run.outcome or "open") if run else None,
+        **proven,
     }
 
 
@@ -37,30 +48,54 @@ def find_snapshots(
     name: str | None,
     name_prefix: str | None,
     auto: bool | None,
+    proof: bool = False,
 ) -> dict[str, Any]:
-    """The snapshots that match, newest first (of several machines: machine by machine), as a module's result."""
+    """The snapshots that match, newest first (of several machines: machine by machine), as a module's result.
+
+    C(proof): with whether each is proven done. Then one that is gone by the time this is looked up is left out.
+    """
     for some_id in [*(machine_ids or ()), *(snapshot_ids or ())]:
         checked_id(some_id)
     if (machine_ids is not None and not machine_ids) or (snapshot_ids is not None and not snapshot_ids):
         raise InputError("machine_ids and snapshot_ids must not be empty lists; leave them out for the whole team.")
     client.check_key()
     with ThreadPoolExecutor(max_workers=client.connection.concurrency) as pool:
-        found, warnings = _listed(client, pool, machine_ids, snapshot_ids)
-    chosen = [
-        snapshot
-        for snapshot in found
-        if (machine_ids is None or snapshot.machine_id in machine_ids)
-        and (name is None or snapshot.name == name)
-        and (name_prefix is None or snapshot.name.startswith(name_prefix))
-        and (auto is None or snapshot.is_auto_snapshot == auto)
-    ]
-    return {"changed": False, "snapshots": [snapshot_result(item) for item in chosen], "warnings": warnings}
+        reader = Reader(client, pool)
+        found, warnings = _listed(client, reader, machine_ids, snapshot_ids)
+        chosen = [
+            snapshot
+            for snapshot in found
+            if (machine_ids is None or snapshot.machine_id in machine_ids)
+            and (name is None or snapshot.name == name)
+            and (name_prefix is None or snapshot.name.startswith(name_prefix))
+            and (auto is None or snapshot.is_auto_snapshot == auto)
+        ]
+        if proof:
+            # Proofs need all snapshots of a machine.
+            is_whole = snapshot_ids is None
+            snapshots = _with_proofs(client, reader, chosen, found if is_whole else None)
+        else:
+            snapshots = [snapshot_result(snapshot) for snapshot in chosen]
+    return {"changed": False, "snapshots": snapshots, "warnings": warnings}
+
+
+def _with_proofs(
+    client: Client, reader: Reader, chosen: Sequence[Snapshot], found: Sequence[Snapshot] | None
+) -> list[dict[str, Any]]:
+    """The chosen snapshots with their proofs. C(found): all snapshots of their machines, if they are read already."""
+    if not chosen:
+        return []
+    machine_ids = list({snapshot.machine_id: None for snapshot in chosen})
+    listing = reader.snapshots(machine_ids) if found is None else group(found, lambda snapshot: snapshot.machine_id)
+    there = {snapshot.id for snapshots in listing.values() for snapshot in snapshots}
+    chosen = [snapshot for snapshot in chosen if snapshot.id in there]
+    proofs = read_proofs(client, reader, listing, chosen)
+    return [snapshot_result(snapshot, proofs[snapshot.id]) for snapshot in chosen]
 
 
 def _listed(
-    client: Client, pool: Executor, machine_ids: Sequence[str] | None, snapshot_ids: Sequence[str] | None
+    client: Client, reader: Reader, machine_ids: Sequence[str] | None, snapshot_ids: Sequence[str] | None
 ) -> tuple[list[Snapshot], list[str]]:
-    reader = Reader(client, pool)
     if snapshot_ids is not None:
         by_id = reader.snapshots_by_id(list(dict.fromkeys(snapshot_ids)))
         return list(by_id.values()), _missing("snapshot", snapshot_ids, by_id)

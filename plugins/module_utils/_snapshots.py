@@ -10,20 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from datetime import datetime
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
 from ansible_collections.community.paperspace.plugins.module_utils._names import parse_run_name
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Report, SnapshotOutcome
 from ansible_collections.community.paperspace.plugins.module_utils._procedures import Task, watched
-from ansible_collections.community.paperspace.plugins.module_utils._proof import (
-    Proof,
-    State,
-    is_proven_by_name,
-    needs_events_since,
-    prove,
-)
+from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof
+from ansible_collections.community.paperspace.plugins.module_utils._proving import read_proofs
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, each_once, group, pool_of
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Scheduler
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import (
@@ -248,40 +242,8 @@ class _Planner:
     def _proofs(
         self, select: Callable[[Sequence[Snapshot]], list[Snapshot]], *, patient: bool = True
     ) -> dict[str, Proof]:
-        """The proofs of the selected snapshots, by id, with as few events read as possible.
-
-        For those whose event is not seen it waits once, if C(patient), for as long as an event may take to show.
-        """
         selected = [snapshot for found in self.listing.values() for snapshot in select(found)]
-        proofs = {snapshot.id: Proof(State.DONE) for snapshot in selected if is_proven_by_name(snapshot)}
-        rest = [snapshot for snapshot in selected if snapshot.id not in proofs]
-        bounds = [needs_events_since(snapshot) for snapshot in rest]
-        since = None if None in bounds else min((bound for bound in bounds if bound), default=None)
-        proofs.update(self._prove(rest, since))
-        if since is not None:
-            proofs.update(self._prove([item for item in rest if proofs[item.id].state is State.UNSURE], None))
-        unseen = [item for item in rest if proofs[item.id].is_unseen]
-        if unseen and patient:
-            self._client.sleep(self._client.connection.request_timeout)
-            proofs.update(self._prove(unseen, None, is_late=True))
-        return proofs
-
-    def _prove(
-        self, snapshots: Sequence[Snapshot], since: datetime | None, *, is_late: bool = False
-    ) -> dict[str, Proof]:
-        if not snapshots:
-            return {}
-        events = self._reader.events(list({snapshot.machine_id: None for snapshot in snapshots}), since)
-        return {
-            snapshot.id: prove(
-                snapshot,
-                self.listing[snapshot.machine_id],
-                events[snapshot.machine_id],
-                is_whole=since is None,
-                is_late=is_late,
-            )
-            for snapshot in snapshots
-        }
+        return read_proofs(self._client, self._reader, self.listing, selected, patient=patient)
 
     def _with_missing(self, actions: Sequence[Action]) -> list[Action]:
         """The actions in the order in which the machines were asked for, with the skipped ones in their places."""

@@ -42,6 +42,12 @@ options:
   auto:
     description: V(true) for auto-snapshots only, V(false) for manual ones only. Both when not set.
     type: bool
+  proof:
+    description:
+      - Also say of each snapshot whether it is proven done, from the machine events. This takes more requests.
+      - When a snapshot's event is not visible yet, this waits once for O(request_timeout).
+    type: bool
+    default: false
 seealso:
   - module: community.paperspace.paperspace_snapshot
 """
@@ -90,6 +96,19 @@ snapshots:
       description: V(open), V(ok) or V(restored), as its name says of the run; V(null) when no run named it.
       type: str
       sample: open
+    proof:
+      description:
+        - V(done) when it is proven done, so that M(community.paperspace.paperspace_snapshot) would restore it.
+        - V(running) while it is still being made, V(failed) when making it failed, V(unsure) when the service does not
+          show which of these it is.
+      returned: when O(proof=true)
+      type: str
+      sample: done
+    proof_detail:
+      description: Why it cannot be relied on, as the end of a sentence. V(null) when it is proven done.
+      returned: when O(proof=true)
+      type: str
+      sample: null
 """
 
 from typing import Any
@@ -105,6 +124,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "name": {"type": "str"},
     "name_prefix": {"type": "str"},
     "auto": {"type": "bool"},
+    "proof": {"type": "bool", "default": False},
 }
 
 

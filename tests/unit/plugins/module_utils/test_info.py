@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from unit.simulated_fleet import Fleet
 
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, Unauthorized
 from ansible_collections.community.paperspace.plugins.module_utils._info import find_machines, find_snapshots
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader
+from ansible_collections.community.paperspace.plugins.module_utils._wire import Snapshot
 
 RUN = "maint-20260101T000000Z-1a2b"
 
@@ -60,6 +63,50 @@ def test_snapshot_of_a_run_says_so(fleet: Fleet) -> None:
     assert by_name[RUN] == (RUN[6:], "open")
     assert by_name[f"{RUN}-ok"] == (RUN[6:], "ok")
     assert by_name["before"] == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "options", "said"),
+    [
+        ("done", {}, None),
+        ("failed", {"state": "error", "error": "disk full"}, "making it failed: event "),
+        ("unsure", {"state": "error"}, "the service does not show which of these events made it"),
+        ("running", {"state": "stuck"}, "it is still being made (event "),
+    ],
+)
+@pytest.mark.parametrize("selection", ["machine_ids", "snapshot_ids", "name"])
+def test_proof_says_how_the_create_ended(selection: str, state: str, options: dict[str, Any], said: str | None) -> None:
+    fleet = Fleet(2)
+    fleet.fault("event", method="POST", machine_id=fleet.machine_id, **options)
+    fleet.run(name=RUN, wait=False)
+    fleet.clock.advance(60)
+    ids = [snapshot["id"] for snapshot in fleet.service.snapshots()]
+    selections = {"machine_ids": fleet.machine_ids, "snapshot_ids": ids, "name": RUN}
+    found = snapshots(fleet, proof=True, **{selection: selections[selection]})["snapshots"]
+    by_machine = {item["machine_id"]: (item["proof"], item["proof_detail"]) for item in found}
+    first, second = fleet.machine_ids
+    assert by_machine[second] == ("done", None)
+    assert by_machine[first][0] == state
+    assert (by_machine[first][1] is None) if said is None else (said in by_machine[first][1])
+
+
+def test_proof_of_nothing_reads_no_events(fleet: Fleet) -> None:
+    fleet.service.log.clear()
+    assert snapshots(fleet, name="none", proof=True)["snapshots"] == []
+    assert not any("machine-events" in call for call in fleet.service.log.calls())
+
+
+def test_snapshot_that_goes_while_it_is_proven_is_left_out(monkeypatch: pytest.MonkeyPatch, fleet: Fleet) -> None:
+    gone, kept = (item["id"] for item in fleet.service.snapshots()[:2])
+    read_by_id = Reader.snapshots_by_id
+
+    def read_and_delete(reader: Reader, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
+        found = read_by_id(reader, snapshot_ids)
+        fleet.deleted(gone)
+        return found
+
+    monkeypatch.setattr(Reader, "snapshots_by_id", read_and_delete)
+    assert [item["id"] for item in snapshots(fleet, snapshot_ids=[gone, kept], proof=True)["snapshots"]] == [kept]
 
 
 def test_snapshots_of_machines_in_the_order_asked_without_those_that_do_not_exist(fleet: Fleet) -> None:

@@ -1,0 +1,63 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading the proofs of a fleet's snapshots, with as few events as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from ansible_collections.community.paperspace.plugins.module_utils._client import Client
+from ansible_collections.community.paperspace.plugins.module_utils._proof import (
+    Proof,
+    State,
+    is_proven_by_name,
+    needs_events_since,
+    prove,
+)
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader
+from ansible_collections.community.paperspace.plugins.module_utils._wire import Snapshot
+
+
+def read_proofs(
+    client: Client,
+    reader: Reader,
+    listing: Mapping[str, Sequence[Snapshot]],
+    selected: Sequence[Snapshot],
+    *,
+    patient: bool = True,
+) -> dict[str, Proof]:
+    """The proofs of the selected snapshots, by id. Raises what the client raises.
+
+    C(listing) has all snapshots of their machines, newest first. For those whose event is not seen it waits once,
+    if C(patient), for as long as an event may take to show.
+    """
+
+    def proven(snapshots: Sequence[Snapshot], since: datetime | None, *, is_late: bool = False) -> dict[str, Proof]:
+        if not snapshots:
+            return {}
+        events = reader.events(list({snapshot.machine_id: None for snapshot in snapshots}), since)
+        return {
+            snapshot.id: prove(
+                snapshot,
+                listing[snapshot.machine_id],
+                events[snapshot.machine_id],
+                is_whole=since is None,
+                is_late=is_late,
+            )
+            for snapshot in snapshots
+        }
+
+    proofs = {snapshot.id: Proof(State.DONE) for snapshot in selected if is_proven_by_name(snapshot)}
+    rest = [snapshot for snapshot in selected if snapshot.id not in proofs]
+    bounds = [needs_events_since(snapshot) for snapshot in rest]
+    since = None if None in bounds else min((bound for bound in bounds if bound), default=None)
+    proofs.update(proven(rest, since))
+    if since is not None:
+        proofs.update(proven([item for item in rest if proofs[item.id].state is State.UNSURE], None))
+    unseen = [item for item in rest if proofs[item.id].is_unseen]
+    if unseen and patient:
+        client.sleep(client.connection.request_timeout)
+        proofs.update(proven(unseen, None, is_late=True))
+    return proofs
