@@ -31,6 +31,10 @@ options:
     description: How many characters a line of an error may have.
     type: int
     default: 68
+  seconds:
+    description: Whether the column of the seconds is shown.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -53,19 +57,23 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 
-def outcome_table(entries: Sequence[Mapping[str, Any]], snapshot: str = "id", width: int = 68) -> list[str]:
+def outcome_table(
+    entries: Sequence[Mapping[str, Any]], snapshot: str = "id", width: int = 68, seconds: bool = True
+) -> list[str]:
     """The lines. Raises AnsibleFilterError when C(snapshot) names no way to show one."""
     if snapshot not in ("id", "name"):
         raise AnsibleFilterError(f"snapshot is id or name, not {snapshot!r}.")
-    keys = ("host", "machine_id", "status", snapshot, "seconds")
-    rows: list[tuple[str, ...]] = [("HOST", "MACHINE", "STATUS", "SNAPSHOT", "SECONDS")]
-    rows.extend(tuple(str(_shown(entry.get(key))) for key in keys) for entry in entries)
+    columns = {"HOST": "host", "MACHINE": "machine_id", "STATUS": "status", "SNAPSHOT": snapshot}
+    if seconds:
+        columns["SECONDS"] = "seconds"
+    rows: list[tuple[str, ...]] = [tuple(columns)]
+    rows.extend(tuple(_shown(entry.get(key)) for key in columns.values()) for entry in entries)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     errors = ["", *(str(entry.get("error") or "") for entry in entries)]
     for row, error, next_error in zip(rows, errors, [*errors[1:], ""], strict=True):
         cells = [cell.ljust(column) for cell, column in zip(row[:-1], widths[:-1], strict=True)]
-        lines.append("  ".join([*cells, row[-1].rjust(widths[-1])]))
+        lines.append("  ".join([*cells, row[-1].rjust(widths[-1]) if seconds else row[-1]]))
         if error != next_error:
             lines.extend(_wrapped(error, width))
     return lines
