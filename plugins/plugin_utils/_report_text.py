@@ -1,0 +1,374 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report of a run as text for people: Markdown, and a table for the terminal. Pure, and free of Ansible."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from ansible_collections.community.paperspace.plugins.module_utils._names import DEFAULT_PREFIX
+from ansible_collections.community.paperspace.plugins.plugin_utils._text import (
+    display_width,
+    markdown_block,
+    markdown_table,
+    markdown_text,
+    one_line,
+    shorten,
+    table,
+    wrap,
+)
+
+if TYPE_CHECKING:
+    from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
+        ChildReport,
+        MachineReport,
+        Reason,
+        RunReport,
+        Span,
+    )
+
+# Machines with nothing to explain are counted and not listed when the final table has more rows than this.
+MOST_ROWS = 50
+LINES_OF_A_REASON = 3
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+_DONE = {
+    "planned": "nothing yet",
+    "no_snapshot": "left alone (no proven snapshot)",
+    "snapshotted": "snapshot taken",
+    "maintaining": "maintenance not ended",
+    "ok": "maintained",
+    "untouched": "left as it was",
+    "rolling_back": "rollback not ended",
+    "rolled_back": "rolled back",
+    "rollback_failed": "rollback failed",
+    "not_started": "left alone (wave not started)",
+}
+_CHECKED = {
+    "ok": "would be kept",
+    "untouched": "would be left as it is",
+    "failed": "would be rolled back",
+    "unreachable": "would be rolled back",
+    "incomplete": "would be rolled back",
+}
+# What is not said by the words in the table.
+_DETAILS = {
+    "no_snapshot": "It has no proven snapshot, so nothing was run on it.",
+    "snapshotted": "Its snapshot was taken. The maintenance had not begun.",
+    "maintaining": "The maintenance had begun and not ended. What it changed is still there.",
+    "rolling_back": "Its rollback had begun and not ended. Look at the machine before it is used.",
+    "rolled_back": "It was put back to its snapshot.",
+    "rollback_failed": "It was not proven to be put back to its snapshot. Look at the machine before it is used.",
+    "not_started": "Nothing was run on it: the run ended before its wave.",
+    "planned": "Nothing had been done yet.",
+}
+_SCOPES = {"failed": "the machines that failed", "wave": "the whole wave", "fleet": "the whole fleet"}
+_OTHERS = {"wave": "the others of its wave", "fleet": "the whole fleet"}
+_VERDICTS = {
+    "failed": "A task failed",
+    "unreachable": "A host could not be reached",
+    "incomplete": "The playbook ended before this host had run everything",
+}
+_ENDS = {
+    None: "It has not ended",
+    "end": "It came to its end",
+    "sigint": "It was stopped by SIGINT (Ctrl-C)",
+    "sigterm": "It was stopped by SIGTERM",
+    "parent_died": "It was ended because its ansible-playbook died",
+    "guardian_died": "It broke off because the process that guarded it died",
+    "error": "It was ended by an error",
+}
+
+
+def markdown(report: RunReport) -> str:
+    """The whole report as GitHub flavoured Markdown."""
+    machines = [machine for machine in report.machines if _has_section(machine)]
+    lines = [f"# Run {markdown_text(report.run_id)}", "", _ending(report), "", *_facts(report), ""]
+    lines += ["## Totals", "", *_totals(report), "", "## Machines", "", *_machine_table(report), ""]
+    if machines:
+        lines += ["## What happened", ""]
+        for machine in machines:
+            lines += [*_section(report, machine), ""]
+    if report.children:
+        lines += ["## Playbooks that were run", "", *_child_table(report.children), ""]
+    if report.problems:
+        lines += ["## Problems", "", *(f"- {markdown_text(problem)}" for problem in report.problems), ""]
+    lines += _what_to_do(report)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def outcome_lines(report: RunReport, width: int) -> list[str]:
+    """A table of the machines with what went wrong under each, and the totals; no line is wider than C(width)."""
+    listed = report.machines
+    if len(listed) > MOST_ROWS:
+        listed = [machine for machine in listed if not machine.is_good or list(_explanations(machine))]
+    done = {id(machine): _done(report, machine) for machine in report.machines}
+    columns = [[machine.verdict or "-" for machine in listed], [done[id(machine)] for machine in listed]]
+    others = sum(max(map(display_width, column), default=0) for column in columns)
+    host_width = max(len("HOST"), width - others - 4)
+    rows = [["HOST", "VERDICT", "WHAT WAS DONE"]]
+    rows += [[shorten(machine.host, host_width) or "-", *row] for machine, *row in zip(listed, *columns, strict=True)]
+    reasons = [" ".join(_explanations(machine)) for machine in listed]
+    head, *lines = table(rows)
+    shown = [head] if listed else []
+    for line, reason, next_reason in zip(lines, reasons, [*reasons[1:], ""], strict=True):
+        shown.append(line)
+        # What is the same for several in a row stands there once.
+        if reason != next_reason:
+            shown += [f"    {part}" for part in wrap(reason, max(width - 4, 1), LINES_OF_A_REASON)]
+    totals = ", ".join(f"{count} {text}" for text, count in Counter(done.values()).items())
+    shown += wrap(f"{_number(len(report.machines), 'machine')}: {totals or 'none'}.", width, len(done) + 1)
+    return [line if display_width(line) <= width else line[:width] for line in shown]
+
+
+def recover_command(report: RunReport, action: str) -> str:
+    """The command line that lists, rolls back or keeps the run."""
+    words = ["ansible-playbook", "community.paperspace.recover"]
+    for source in report.inventory:
+        words += ["-i", source]
+    if report.limit:
+        words += ["-l", report.limit]
+    variables = {"recover_run_id": report.run_id, "recover_action": action}
+    if report.prefix != DEFAULT_PREFIX:
+        variables["recover_prefix"] = report.prefix
+    for name, value in {**variables, **report.recover_variables}.items():
+        # Ansible splits what follows -e once more, as a shell would.
+        words += ["-e", f"{name}={shlex.quote(value)}"]
+    return shlex.join(words)
+
+
+def _ending(report: RunReport) -> str:
+    """How the run ended, in one paragraph."""
+    count = len(report.machines)
+    bad = len(report.failed_hosts())
+    sentence = _ENDS.get(report.ended_by, f"It was ended by {report.ended_by}")
+    if report.status == "running":
+        sentence += "; this is how far it had come when this was written"
+    elif bad:
+        sentence += f", and {bad} of {_number(count, 'machine')} {'is' if bad == 1 else 'are'} not ok"
+    else:
+        sentence += f", and {'every machine is' if count != 1 else 'the machine is'} ok"
+        if report.problems:
+            sentence += ", but there were problems"
+    sentences = [f"**{sentence}.**"]
+    if report.check_mode:
+        sentences.append("This was a check: no snapshot was taken and nothing was rolled back.")
+    open_count = sum(machine.is_open for machine in report.machines)
+    if open_count:
+        sentences.append(f"{_number(open_count, 'snapshot')} {'is' if open_count == 1 else 'are'} still open.")
+    return " ".join(sentences)
+
+
+def _facts(report: RunReport) -> list[str]:
+    facts = [
+        ("Playbooks", ", ".join(report.playbooks)),
+        ("Waves", ", ".join(map(str, report.wave_sizes))),
+        (
+            "Rolled back on failure",
+            {"failed": "the machines that failed"}.get(report.scope, f"the whole {report.scope}"),
+        ),
+        ("Machines that may be lost", str(report.max_failures)),
+        ("Began", _time(report.began)),
+        ("Ended", _time(report.ended)),
+        ("Took", _duration(report.began, report.ended)),
+        ("Controller", report.controller or ""),
+        ("Versions", f"community.paperspace {report.collection_version}, ansible-core {report.ansible_version or '-'}"),
+    ]
+    return [f"- {name}: {markdown_text(value)}" for name, value in facts]
+
+
+def _totals(report: RunReport) -> list[str]:
+    totals = Counter(_done(report, machine) for machine in report.machines)
+    rows = [[text, str(count)] for text, count in totals.items()]
+    return markdown_table(["What was done", "Machines"], [*rows, ["all", str(len(report.machines))]])
+
+
+def _machine_table(report: RunReport) -> list[str]:
+    return markdown_table(
+        ["Host", "Machine", "Wave", "Verdict", "What was done", "Snapshot"],
+        [
+            [
+                markdown_text(machine.host),
+                markdown_text(machine.machine_id),
+                "-" if machine.wave is None else str(machine.wave),
+                machine.verdict or "-",
+                _done(report, machine),
+                markdown_text(machine.snapshot.name or ""),
+            ]
+            for machine in report.machines
+        ],
+    )
+
+
+def _has_section(machine: MachineReport) -> bool:
+    """Whether there is more to say than the table does."""
+    if list(_explanations(machine)):
+        return True
+    return not machine.is_good and (machine.outcome not in ("planned", "not_started") or bool(machine.times))
+
+
+def _section(report: RunReport, machine: MachineReport) -> Iterator[str]:
+    yield f"### {markdown_text(machine.host)}"
+    yield ""
+    if machine.reason:
+        yield f"{_why(machine, machine.reason)}:"
+        yield ""
+        yield from markdown_block(machine.reason.error)
+        yield ""
+    elif machine.verdict in _VERDICTS:
+        yield f"{_VERDICTS[machine.verdict]}."
+        yield ""
+    yield from _what_was_done(report, machine)
+    for what, error in _errors(machine):
+        yield ""
+        yield f"{what}:"
+        yield ""
+        yield from markdown_block(error)
+    if machine.times:
+        yield ""
+        yield from markdown_table(
+            ["Phase", "Began", "Ended", "Took"],
+            [[markdown_text(phase), *_span(span)] for phase, span in machine.times.items()],
+        )
+
+
+def _why(machine: MachineReport, reason: Reason) -> str:
+    """The verdict, with the host and task that led to it, as Markdown without a full stop."""
+    words = _VERDICTS.get(machine.verdict or "", "What led to it")
+    if reason.task:
+        words += f", in the task {markdown_text(reason.task)}"
+    if reason.host and reason.host != machine.host:
+        words += f", on the host {markdown_text(reason.host)}"
+    return words
+
+
+def _what_was_done(report: RunReport, machine: MachineReport) -> Iterator[str]:
+    if report.check_mode and machine.verdict:
+        yield f"It {_done(report, machine)}."
+        return
+    if machine.outcome == "rolled_back" and machine.verdict in (None, "ok", "untouched"):
+        yield f"It was put back to its snapshot together with {_OTHERS.get(report.scope, 'the others')}."
+    elif machine.outcome in _DETAILS:
+        yield _DETAILS[machine.outcome]
+    else:
+        yield f"It was {_done(report, machine)}."
+    if machine.reconnect and machine.reconnect.status == "answers":
+        yield "It answers to Ansible again."
+    if machine.rollback and machine.rollback.safety_snapshot_id:
+        yield f"Its state before the rollback is in the snapshot {markdown_text(machine.rollback.safety_snapshot_id)}."
+
+
+def _errors(machine: MachineReport) -> Iterator[tuple[str, str]]:
+    """What else went wrong with a machine, each with its error."""
+    if machine.snapshot.error:
+        yield "Its snapshot did not come through", machine.snapshot.error
+    if machine.rollback and machine.rollback.error:
+        yield "Its rollback did not come through", machine.rollback.error
+    if machine.reconnect and machine.reconnect.status == "silent":
+        yield "It does not answer to Ansible", machine.reconnect.error or "No error is known."
+    if machine.close_error:
+        yield "Its snapshot could not be closed", machine.close_error
+
+
+def _explanations(machine: MachineReport) -> Iterator[str]:
+    """What went wrong with a machine, in one line each."""
+    if machine.reason:
+        reason = machine.reason
+        where = [one_line(reason.task or "")] if reason.task else []
+        where += [f"on {one_line(reason.host)}"] if reason.host and reason.host != machine.host else []
+        yield _sentence(" ".join(where), reason.error)
+    for what, error in _errors(machine):
+        yield _sentence(what, error)
+
+
+def _sentence(what: str, error: str) -> str:
+    return ": ".join(filter(None, (what, one_line(error))))
+
+
+def _done(report: RunReport, machine: MachineReport) -> str:
+    """What was done to a machine, in a few words."""
+    if report.check_mode and machine.verdict in _CHECKED:
+        return _CHECKED[machine.verdict]
+    words = [_DONE.get(machine.outcome, one_line(machine.outcome))]
+    if machine.reconnect and machine.reconnect.status == "silent":
+        words.append("does not answer")
+    if machine.close_error:
+        words.append("snapshot not closed")
+    return ", ".join(words)
+
+
+def _child_table(children: Sequence[ChildReport]) -> list[str]:
+    return markdown_table(
+        ["Wave", "Playbook", "Exit code", "Began", "Ended", "Took"],
+        [
+            [
+                str(child.wave),
+                markdown_text(child.playbook),
+                _exit_code(child.rc),
+                _time(child.began),
+                _time(child.ended),
+                _duration(child.began, child.ended),
+            ]
+            for child in children
+        ],
+    )
+
+
+def _what_to_do(report: RunReport) -> list[str]:
+    open_machines = [machine for machine in report.machines if machine.is_open]
+    if not open_machines:
+        return []
+    hosts = ", ".join(markdown_text(machine.host) for machine in open_machines)
+    lines = ["## What to do", "", f"The run is still open on these machines: {hosts}."]
+    if report.status == "running":
+        lines += ["", "As long as the run goes on, leave that to it. If it does not go on any more:"]
+    for what, action in (
+        ("To see what is open", "list"),
+        ("To put these machines back to their snapshots", "rollback"),
+        ("To keep them as they are", "keep"),
+    ):
+        lines += ["", f"{what}:", "", *markdown_block(recover_command(report, action), "shell")]
+    return lines
+
+
+def _span(span: Span) -> list[str]:
+    return [_time(span.began), _time(span.ended), _duration(span.began, span.ended)]
+
+
+def _time(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{_EPOCH + timedelta(seconds=round(seconds)):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _duration(began: float | None, ended: float | None) -> str:
+    if began is None or ended is None:
+        return "-"
+    seconds = ended - began
+    if abs(seconds) < 60:
+        return f"{seconds:.1f} s"
+    minutes, left = divmod(round(seconds), 60)
+    if abs(minutes) < 60:
+        return f"{minutes} min {left:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def _exit_code(rc: int | None) -> str:
+    if rc is None:
+        return "-"
+    if rc < 0:
+        try:
+            return f"{rc} ({signal.Signals(-rc).name})"
+        except ValueError:
+            pass
+    return str(rc)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,137 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Text of hosts, tasks and the service, made safe to be shown on a terminal or in Markdown.
+
+Pure, and free of Ansible.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+_ELLIPSIS = "..."
+
+# Control sequences of terminals: CSI, then strings such as titles and links, then the short ones.
+_SEQUENCES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]"
+)
+_LINE_ENDS = re.compile(r"\r\n|[\r\v\f\x85\u2028\u2029]")
+
+# A character reference where a backslash would not do: in the cells of a table, and for what becomes HTML.
+_MARKDOWN = {
+    **{character: f"\\{character}" for character in "*_[]~#"},
+    **{character: f"&#{ord(character)};" for character in "\\`|<>&$"},
+}
+_MARKDOWN_TABLE = str.maketrans(_MARKDOWN)
+# What GitHub makes a link of without any markup.
+_AUTOLINK = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
+
+
+def clean(text: str) -> str:
+    """The text without control sequences, control characters and invisible ones; lines end in C(\\n).
+
+    Characters that cannot be written as UTF-8 are replaced by U+FFFD.
+    """
+    if text.isprintable():
+        return text
+    text = _LINE_ENDS.sub("\n", _SEQUENCES.sub("", text))
+    return "".join(map(_visible, text))
+
+
+def one_line(text: str) -> str:
+    """The cleaned text with each run of white space as one space."""
+    return " ".join(clean(text).split())
+
+
+def display_width(text: str) -> int:
+    """How many columns of a terminal the cleaned text takes."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def shorten(text: str, width: int) -> str:
+    """The text in one line of at most C(width) columns; dots stand for what was cut off."""
+    text = one_line(text)
+    if display_width(text) <= width:
+        return text
+    return _head(text, width - len(_ELLIPSIS)).rstrip() + _ELLIPSIS[: max(width, 0)]
+
+
+def wrap(text: str, width: int, most: int) -> list[str]:
+    """The text in at most C(most) lines of at most C(width) columns, broken at spaces where there are any."""
+    rest = one_line(text)
+    lines: list[str] = []
+    while rest and len(lines) < most - 1:
+        head = _head(rest, width)
+        if len(head) < len(rest) and rest[len(head)] != " " and " " in head:
+            head = head[: head.rindex(" ")]
+        # One character of two columns does not fit into one, but has to go somewhere.
+        head = head or rest[0]
+        lines.append(head.rstrip())
+        rest = rest[len(head) :].lstrip()
+    return [*lines, shorten(rest, width)] if rest else lines
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows as lines with aligned columns."""
+    widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(_padded, row, widths)).rstrip() for row in rows]
+
+
+def markdown_text(text: str) -> str:
+    """The text in one line, as Markdown that shows it as it is and has no effect on what is around it."""
+    return _AUTOLINK.sub(_reference, one_line(text).translate(_MARKDOWN_TABLE)) or "-"
+
+
+def markdown_block(text: str, language: str = "text", longest: int = 4000) -> list[str]:
+    """The text as lines of a fenced code block, with all its lines, but cut off after C(longest) characters."""
+    text = clean(text).strip("\n")
+    if len(text) > longest:
+        text = f"{text[:longest]}\n... ({len(text) - longest} more characters)"
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return [f"{fence}{language}", *text.split("\n"), fence]
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table whose cells are Markdown already."""
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _visible(character: str) -> str:
+    if character == "\n" or character.isprintable():
+        return character
+    category = unicodedata.category(character)
+    if category == "Zs" or character == "\t":
+        return " "
+    return "\ufffd" if category in ("Cs", "Co", "Cn") else ""
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
+
+
+def _head(text: str, width: int) -> str:
+    """As much of the text as fits."""
+    if text.isascii():
+        return text[: max(width, 0)]
+    left = width
+    for index, character in enumerate(text):
+        left -= _columns(character)
+        if left < 0:
+            return text[:index]
+    return text
+
+
+def _padded(cell: str, width: int) -> str:
+    return cell + " " * (width - display_width(cell))
+
+
+def _reference(match: re.Match[str]) -> str:
+    return f"&#{ord(match[0])};"
