@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
-    from conftest import Ansible, Result, Simulator
+    from ansible_fixtures import Ansible, Result, Simulator
 
 PLUGIN = "community.paperspace.paperspace"
 # What would do something if any version of Ansible evaluated it.
