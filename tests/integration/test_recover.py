@@ -145,6 +145,13 @@ def test_rollback_waits_for_the_machines_to_answer(ansible: Any, simulator: Any)
     assert "It does not answer" in result.message
 
 
+def test_safety_snapshot_keeps_what_is_rolled_back(ansible: Any, simulator: Any) -> None:
+    begin(simulator, "web1")
+    act(ansible, simulator, "rollback", "-l", "web1", "-e", "recover_safety_snapshot=true")
+    assert simulator.done_counts()["safety_snapshots"] == 1
+    assert names(simulator)["web1"][0] == RESTORED
+
+
 def test_keep_closes_without_restoring(ansible: Any, simulator: Any) -> None:
     begin(simulator, "web1", "web2")
     result = act(ansible, simulator, "keep", "-l", "web")
