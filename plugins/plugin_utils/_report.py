@@ -258,16 +258,25 @@ def _replace(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    # The new name must survive a crash of the controller as well.
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    # So that the name survives a crash of the controller too; not every file system can do that with folders.
+    with contextlib.suppress(OSError):
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 class _Mismatch(Exception):
-    """A part of the JSON that is not as the classes say, and where."""
+    """A part of the JSON that is not as the classes say: where it stands, and a sentence without a full stop."""
+
+    def __init__(self, sentence: str, *path: object) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{'.'.join(map(str, self.path)):.200}: {self.sentence}" if self.path else self.sentence
 
 
 @dataclass(frozen=True)
@@ -312,7 +321,7 @@ def _object_codec(cls: Any) -> _Codec:
             raise _Mismatch(f"{value!r:.80} is no object")
         for what, names in (("no", codecs.keys() - value.keys()), ("an unknown", value.keys() - codecs.keys())):
             if names:
-                raise _Mismatch(f"it has {what} {min(names, key=str)!r:.80}")
+                raise _Mismatch(f"there is {what} {min(names, key=str)!r:.80}")
         return cls(**{name: _inside(name, codec, value[name]) for name, codec in codecs.items()})
 
     return _Codec(encode, decode)
@@ -322,7 +331,7 @@ def _inside(name: object, codec: _Codec, value: Any) -> Any:
     try:
         return codec.decode(value)
     except _Mismatch as mismatch:
-        raise _Mismatch(f"in {name!s:.80} {mismatch}") from None
+        raise _Mismatch(mismatch.sentence, name, *mismatch.path) from None
 
 
 def _optional_codec(codec: _Codec) -> _Codec:

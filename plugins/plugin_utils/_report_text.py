@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import signal
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.community.paperspace.plugins.module_utils._names import DEFAULT_PREFIX
 from ansible_collections.community.paperspace.plugins.plugin_utils._text import (
+    cut,
     display_width,
     markdown_block,
     markdown_table,
@@ -35,11 +37,12 @@ if TYPE_CHECKING:
 
 # Machines with nothing to explain are counted and not listed when the final table has more rows than this.
 MOST_ROWS = 50
+MOST_NAMES = 20
 LINES_OF_A_REASON = 3
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
-_DONE = {
+OUTCOME_TEXTS = {
     "planned": "nothing yet",
     "no_snapshot": "left alone (no proven snapshot)",
     "snapshotted": "snapshot taken",
@@ -77,20 +80,20 @@ _VERDICTS = {
     "incomplete": "The playbook ended before this host had run everything",
 }
 _ENDS = {
-    None: "It has not ended",
-    "end": "It came to its end",
-    "sigint": "It was stopped by SIGINT (Ctrl-C)",
-    "sigterm": "It was stopped by SIGTERM",
-    "parent_died": "It was ended because its ansible-playbook died",
-    "guardian_died": "It broke off because the process that guarded it died",
-    "error": "It was ended by an error",
+    None: "The run has not ended",
+    "end": "The run came to its end",
+    "sigint": "The run was stopped by SIGINT (Ctrl-C)",
+    "sigterm": "The run was stopped by SIGTERM",
+    "parent_died": "The run was ended because its ansible-playbook died",
+    "guardian_died": "The run broke off because the process that guarded it died",
+    "error": "The run was ended by an error",
 }
 
 
 def markdown(report: RunReport) -> str:
     """The whole report as GitHub flavoured Markdown."""
     machines = [machine for machine in report.machines if _has_section(machine)]
-    lines = [f"# Run {markdown_text(report.run_id)}", "", _ending(report), "", *_facts(report), ""]
+    lines = [f"# Maintenance run {markdown_text(report.run_id)}", "", _ending(report), "", *_facts(report), ""]
     lines += ["## Totals", "", *_totals(report), "", "## Machines", "", *_machine_table(report), ""]
     if machines:
         lines += ["## What happened", ""]
@@ -106,26 +109,25 @@ def markdown(report: RunReport) -> str:
 
 def outcome_lines(report: RunReport, width: int) -> list[str]:
     """A table of the machines with what went wrong under each, and the totals; no line is wider than C(width)."""
-    listed = report.machines
+    explanations = [tuple(_explanations(machine)) for machine in report.machines]
+    listed = list(zip(report.machines, explanations, strict=True))
     if len(listed) > MOST_ROWS:
-        listed = [machine for machine in listed if not machine.is_good or list(_explanations(machine))]
-    done = {id(machine): _done(report, machine) for machine in report.machines}
-    columns = [[machine.verdict or "-" for machine in listed], [done[id(machine)] for machine in listed]]
-    others = sum(max(map(display_width, column), default=0) for column in columns)
-    host_width = max(len("HOST"), width - others - 4)
-    rows = [["HOST", "VERDICT", "WHAT WAS DONE"]]
-    rows += [[shorten(machine.host, host_width) or "-", *row] for machine, *row in zip(listed, *columns, strict=True)]
-    reasons = [" ".join(_explanations(machine)) for machine in listed]
-    head, *lines = table(rows)
-    shown = [head] if listed else []
-    for line, reason, next_reason in zip(lines, reasons, [*reasons[1:], ""], strict=True):
-        shown.append(line)
+        listed = [(machine, texts) for machine, texts in listed if texts or not machine.is_good]
+    cells = [("VERDICT", "WHAT WAS DONE")]
+    cells += [(machine.verdict or "-", _done(report, machine)) for machine, dummy in listed]
+    taken = sum(max(map(display_width, column)) + 2 for column in zip(*cells, strict=True))
+    host_width = max(width - taken, len("HOST"))
+    hosts = ["HOST", *(shorten(machine.host, host_width) or "-" for machine, dummy in listed)]
+    head, *rows = table([(host, *row) for host, row in zip(hosts, cells, strict=True)])
+    lines = [head] if rows else []
+    for row, (dummy, texts), next_one in zip(rows, listed, [*listed[1:], None], strict=False):
+        lines.append(row)
         # What is the same for several in a row stands there once.
-        if reason != next_reason:
-            shown += [f"    {part}" for part in wrap(reason, max(width - 4, 1), LINES_OF_A_REASON)]
-    totals = ", ".join(f"{count} {text}" for text, count in Counter(done.values()).items())
-    shown += wrap(f"{_number(len(report.machines), 'machine')}: {totals or 'none'}.", width, len(done) + 1)
-    return [line if display_width(line) <= width else line[:width] for line in shown]
+        if next_one is None or texts != next_one[1]:
+            lines += [f"    {line}" for text in texts for line in wrap(text, max(width - 4, 1), LINES_OF_A_REASON)]
+    totals = ", ".join(f"{count} {text}" for text, count in _counts(report))
+    lines += wrap(f"{_number(len(report.machines), 'machine')}: {totals or 'none'}.", width, len(OUTCOME_TEXTS))
+    return [cut(line, width) for line in lines]
 
 
 def recover_command(report: RunReport, action: str) -> str:
@@ -148,15 +150,15 @@ def _ending(report: RunReport) -> str:
     """How the run ended, in one paragraph."""
     count = len(report.machines)
     bad = len(report.failed_hosts())
-    sentence = _ENDS.get(report.ended_by, f"It was ended by {report.ended_by}")
+    sentence = _ENDS.get(report.ended_by, f"The run was ended by {report.ended_by}")
     if report.status == "running":
         sentence += "; this is how far it had come when this was written"
     elif bad:
         sentence += f", and {bad} of {_number(count, 'machine')} {'is' if bad == 1 else 'are'} not ok"
-    else:
-        sentence += f", and {'every machine is' if count != 1 else 'the machine is'} ok"
-        if report.problems:
-            sentence += ", but there were problems"
+    elif count:
+        sentence += f", and {'the machine is' if count == 1 else f'all {count} machines are'} ok"
+    if report.problems:
+        sentence += f"; {_number(len(report.problems), 'problem')} came up"
     sentences = [f"**{sentence}.**"]
     if report.check_mode:
         sentences.append("This was a check: no snapshot was taken and nothing was rolled back.")
@@ -185,9 +187,13 @@ def _facts(report: RunReport) -> list[str]:
 
 
 def _totals(report: RunReport) -> list[str]:
-    totals = Counter(_done(report, machine) for machine in report.machines)
-    rows = [[text, str(count)] for text, count in totals.items()]
+    rows = [[text, str(count)] for text, count in _counts(report)]
     return markdown_table(["What was done", "Machines"], [*rows, ["all", str(len(report.machines))]])
+
+
+def _counts(report: RunReport) -> Sequence[tuple[str, int]]:
+    """How many machines there are of each outcome, without what differs within one."""
+    return list(Counter(_outcome(report, machine) for machine in report.machines).items())
 
 
 def _machine_table(report: RunReport) -> list[str]:
@@ -251,14 +257,14 @@ def _why(machine: MachineReport, reason: Reason) -> str:
 
 def _what_was_done(report: RunReport, machine: MachineReport) -> Iterator[str]:
     if report.check_mode and machine.verdict:
-        yield f"It {_done(report, machine)}."
+        yield f"It {_outcome(report, machine)}."
         return
     if machine.outcome == "rolled_back" and machine.verdict in (None, "ok", "untouched"):
         yield f"It was put back to its snapshot together with {_OTHERS.get(report.scope, 'the others')}."
     elif machine.outcome in _DETAILS:
         yield _DETAILS[machine.outcome]
     else:
-        yield f"It was {_done(report, machine)}."
+        yield f"It was {_outcome(report, machine)}."
     if machine.reconnect and machine.reconnect.status == "answers":
         yield "It answers to Ansible again."
     if machine.rollback and machine.rollback.safety_snapshot_id:
@@ -294,14 +300,18 @@ def _sentence(what: str, error: str) -> str:
 
 def _done(report: RunReport, machine: MachineReport) -> str:
     """What was done to a machine, in a few words."""
-    if report.check_mode and machine.verdict in _CHECKED:
-        return _CHECKED[machine.verdict]
-    words = [_DONE.get(machine.outcome, one_line(machine.outcome))]
+    words = [_outcome(report, machine)]
     if machine.reconnect and machine.reconnect.status == "silent":
         words.append("does not answer")
     if machine.close_error:
         words.append("snapshot not closed")
     return ", ".join(words)
+
+
+def _outcome(report: RunReport, machine: MachineReport) -> str:
+    if report.check_mode and machine.verdict in _CHECKED:
+        return _CHECKED[machine.verdict]
+    return OUTCOME_TEXTS.get(machine.outcome, one_line(machine.outcome))
 
 
 def _child_table(children: Sequence[ChildReport]) -> list[str]:
@@ -325,8 +335,10 @@ def _what_to_do(report: RunReport) -> list[str]:
     open_machines = [machine for machine in report.machines if machine.is_open]
     if not open_machines:
         return []
-    hosts = ", ".join(markdown_text(machine.host) for machine in open_machines)
-    lines = ["## What to do", "", f"The run is still open on these machines: {hosts}."]
+    hosts = ", ".join(markdown_text(machine.host) for machine in open_machines[:MOST_NAMES])
+    if len(open_machines) > MOST_NAMES:
+        hosts += f" and {len(open_machines) - MOST_NAMES} more"
+    lines = ["## What to do", "", f"The run is still open on {_number(len(open_machines), 'machine')}: {hosts}."]
     if report.status == "running":
         lines += ["", "As long as the run goes on, leave that to it. If it does not go on any more:"]
     for what, action in (
@@ -343,17 +355,18 @@ def _span(span: Span) -> list[str]:
 
 
 def _time(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{_EPOCH + timedelta(seconds=round(seconds)):%Y-%m-%d %H:%M:%S} UTC"
+    return "-" if seconds is None else f"{_EPOCH + timedelta(seconds=math.floor(seconds)):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _duration(began: float | None, ended: float | None) -> str:
     if began is None or ended is None:
         return "-"
     seconds = ended - began
-    if abs(seconds) < 60:
+    # Also when the clock was set back.
+    if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, left = divmod(round(seconds), 60)
-    if abs(minutes) < 60:
+    if minutes < 60:
         return f"{minutes} min {left:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"

@@ -28,6 +28,8 @@ _MARKDOWN = {
     **{character: f"&#{ord(character)};" for character in "\\`|<>&$"},
 }
 _MARKDOWN_TABLE = str.maketrans(_MARKDOWN)
+# What would begin a list at the beginning of a block, up to the character to escape.
+_LIST = re.compile(r"^(?:(?=[-+])|[0-9]{1,9}(?=[.)](?: |$)))")
 # What GitHub makes a link of without any markup.
 _AUTOLINK = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
 
@@ -53,12 +55,24 @@ def display_width(text: str) -> int:
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 
+def cut(text: str, width: int) -> str:
+    """As much of the cleaned text as fits into C(width) columns."""
+    if text.isascii():
+        return text[: max(width, 0)]
+    left = width
+    for index, character in enumerate(text):
+        left -= _columns(character)
+        if left < 0:
+            return text[:index]
+    return text
+
+
 def shorten(text: str, width: int) -> str:
     """The text in one line of at most C(width) columns; dots stand for what was cut off."""
     text = one_line(text)
     if display_width(text) <= width:
         return text
-    return _head(text, width - len(_ELLIPSIS)).rstrip() + _ELLIPSIS[: max(width, 0)]
+    return cut(text, width - len(_ELLIPSIS)).rstrip() + _ELLIPSIS[: max(width, 0)]
 
 
 def wrap(text: str, width: int, most: int) -> list[str]:
@@ -66,7 +80,7 @@ def wrap(text: str, width: int, most: int) -> list[str]:
     rest = one_line(text)
     lines: list[str] = []
     while rest and len(lines) < most - 1:
-        head = _head(rest, width)
+        head = cut(rest, width)
         if len(head) < len(rest) and rest[len(head)] != " " and " " in head:
             head = head[: head.rindex(" ")]
         # One character of two columns does not fit into one, but has to go somewhere.
@@ -84,7 +98,8 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def markdown_text(text: str) -> str:
     """The text in one line, as Markdown that shows it as it is and has no effect on what is around it."""
-    return _AUTOLINK.sub(_reference, one_line(text).translate(_MARKDOWN_TABLE)) or "-"
+    escaped = _LIST.sub(r"\g<0>\\", one_line(text).translate(_MARKDOWN_TABLE))
+    return _AUTOLINK.sub(_reference, escaped) or "\\-"
 
 
 def markdown_block(text: str, language: str = "text", longest: int = 4000) -> list[str]:
@@ -115,18 +130,6 @@ def _columns(character: str) -> int:
     if unicodedata.category(character) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
-
-
-def _head(text: str, width: int) -> str:
-    """As much of the text as fits."""
-    if text.isascii():
-        return text[: max(width, 0)]
-    left = width
-    for index, character in enumerate(text):
-        left -= _columns(character)
-        if left < 0:
-            return text[:index]
-    return text
 
 
 def _padded(cell: str, width: int) -> str:
