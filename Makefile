@@ -19,7 +19,7 @@ export CORE
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
 test: $(VENV)/ready ## Run all checks and tests
@@ -36,6 +36,10 @@ unit: $(VENV)/ready ## Run the unit tests
 .PHONY: integration
 integration: $(VENV)/ready ## Run real playbooks against the simulator
 	$(NOX) --session integration -- $(ARGS)
+
+.PHONY: e2e
+e2e: $(VENV)/ready ## Let guarded maintenances break in every way, on simulated machines
+	$(NOX) --session e2e -- $(ARGS)
 
 .PHONY: sanity
 sanity: $(VENV)/ready ## Run ansible-test sanity

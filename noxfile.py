@@ -120,10 +120,19 @@ def environment(collection: Path) -> dict[str, str | None]:
     }
 
 
-def pytest(session: nox.Session, folder: str) -> None:
+def pytest(session: nox.Session, folder: str, *options: str) -> None:
     collection = stage(session)
     with session.chdir(collection):
-        session.run("python", "-m", "pytest", *(session.posargs or [folder]), env=environment(collection))
+        arguments = [*options, *(session.posargs or [folder])]
+        session.run("python", "-m", "pytest", *arguments, env=environment(collection))
+
+
+@nox.session
+@each_core
+def e2e(session: nox.Session, core: str) -> None:
+    """Real guarded maintenances that break, two at a time, each on simulated machines of its own."""
+    install(session, core_requirement(core), "e2e.txt")
+    pytest(session, "tests/e2e", "--numprocesses=2")
 
 
 @nox.session

@@ -1,0 +1,39 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fixture `controller`: real guarded maintenances of simulated machines, over real SSH."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.register_assert_rewrite("ansible_fixtures", "e2e.harness")
+
+from ansible_fixtures import Ansible, ansible, collections, simulator, simulator_process
+from e2e.harness import Controller
+
+__all__ = ["ansible", "collections", "controller", "new_controller", "simulator", "simulator_process"]
+
+
+@pytest.fixture
+def new_controller(tmp_path: Path, collections: Path, simulator: Any) -> Iterator[Callable[[], Controller]]:
+    """Makes computers that know nothing of each other: each has a folder and a home of its own."""
+    made: list[Controller] = []
+
+    def make() -> Controller:
+        folder = tmp_path / f"controller-{len(made) + 1}"
+        folder.mkdir()
+        made.append(Controller(Ansible(folder, collections, simulator), simulator))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.clean_up()
+
+
+@pytest.fixture
+def controller(new_controller: Callable[[], Controller]) -> Controller:
+    return new_controller()

@@ -1,0 +1,216 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs that somebody or something stops, in one way or another, and processes that die."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from e2e.harness import (
+    INCOMPLETE,
+    NOT_STARTED,
+    OK,
+    UNTOUCHED,
+    WITH_THE_OTHERS,
+    Controller,
+    Run,
+    command_line,
+    marked,
+    parent_of,
+)
+from e2e.playbooks import HOLD, INSTALL, only, play
+
+HOSTS = ("web1", "web2", "web3")
+HOLD_WEB2 = {**HOLD, "when": only("web2")}
+
+
+def interrupt(run: Run) -> None:
+    run.interrupt()
+
+
+def terminate(run: Run) -> None:
+    run.kill(signal.SIGTERM)
+
+
+def kill(run: Run) -> None:
+    run.kill(signal.SIGKILL)
+
+
+# How it is stopped, and how the report calls it.
+WAYS = pytest.mark.parametrize(
+    ("stop", "ended_by"),
+    [
+        pytest.param(interrupt, "sigint", id="24_sigint"),
+        pytest.param(terminate, "sigterm", id="25_sigterm"),
+        pytest.param(kill, "parent_died", id="26_kill"),
+    ],
+)
+
+
+@WAYS
+def test_stopped_in_the_maintenance(controller: Controller, stop: Callable[[Run], None], ended_by: str) -> None:
+    run = controller.start_maintenance([play(INSTALL, HOLD_WEB2)])
+    run.until(lambda: controller.is_held("web2"))
+    stop(run)
+    run.until_all_is_over()
+    controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by=ended_by)
+
+
+@WAYS
+def test_stopped_in_the_second_wave(controller: Controller, stop: Callable[[Run], None], ended_by: str) -> None:
+    run = controller.start_maintenance([play(INSTALL, HOLD_WEB2)], waves=1)
+    run.until(lambda: controller.is_held("web2"))
+    stop(run)
+    run.until_all_is_over()
+    fates = {"web1": OK, "web2": INCOMPLETE, "web3": NOT_STARTED}
+    controller.check(run, fates, ended_by=ended_by)
+
+
+@WAYS
+def test_stopped_in_the_second_wave_of_a_fleet(
+    controller: Controller, stop: Callable[[Run], None], ended_by: str
+) -> None:
+    run = controller.start_maintenance([play(INSTALL, HOLD_WEB2)], waves=1, rollback_scope="fleet")
+    run.until(lambda: controller.is_held("web2"))
+    stop(run)
+    run.until_all_is_over()
+    fates = {"web1": WITH_THE_OTHERS, "web2": INCOMPLETE, "web3": NOT_STARTED}
+    controller.check(run, fates, ended_by=ended_by)
+
+
+@WAYS
+def test_stopped_before_the_snapshots_are_done(
+    controller: Controller, stop: Callable[[Run], None], ended_by: str
+) -> None:
+    """The maintenance never begins, and no machine is put back to a disk that it has."""
+    controller.simulator.add_fault("event", path="/snapshots", method="POST", state="done", seconds=3)
+    run = controller.start_maintenance([play(INSTALL)])
+    run.until(lambda: len(controller.simulator.calls("POST")) == 3)
+    stop(run)
+    run.until_all_is_over()
+    report = run.report()
+    assert report["ended_by"] == ended_by
+    assert report["children"] == []
+    assert controller.disks() == run.fleet
+    assert controller.restored() == []
+    run_id = report["run_id"]
+    assert all(names == [f"maint-{run_id}-ok"] for host, names in controller.snapshot_names().items() if host in HOSTS)
+    assert run.rc != 0
+    controller.check_secrecy(run)
+
+
+@WAYS
+def test_stopped_in_the_soak(controller: Controller, stop: Callable[[Run], None], ended_by: str) -> None:
+    run = controller.start_maintenance([play(INSTALL)], waves=[2, 1], soak=60)
+    run.until(lambda: any(name.endswith("-ok") for name in controller.snapshot_names()["web2"]))
+    stop(run)
+    run.until_all_is_over()
+    controller.check(run, {"web1": OK, "web2": OK, "web3": NOT_STARTED}, ended_by=ended_by)
+
+
+@pytest.mark.parametrize("first", [interrupt, terminate], ids=["sigint", "sigterm"])
+def test_26_stopped_again_in_the_rollback(controller: Controller, first: Callable[[Run], None]) -> None:
+    """Nobody's impatience leaves a machine half restored."""
+    controller.simulator.add_fault("event", path=".*/restore", method="POST", state="done", seconds=3)
+    run = controller.start_maintenance([play(INSTALL, HOLD_WEB2)])
+    run.until(lambda: controller.is_held("web2"))
+    first(run)
+    run.until(lambda: controller.restores_asked_for() == 3)
+    for stop in (interrupt, interrupt, terminate):
+        with contextlib.suppress(ProcessLookupError):
+            stop(run)
+    run.until_all_is_over()
+    ended_by = "sigint" if first is interrupt else "sigterm"
+    controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by=ended_by)
+
+
+def test_26_parent_is_killed_in_the_rollback(controller: Controller) -> None:
+    controller.simulator.add_fault("event", path=".*/restore", method="POST", state="done", seconds=3)
+    run = controller.start_maintenance([play(INSTALL, HOLD_WEB2)])
+    run.until(lambda: controller.is_held("web2"))
+    run.interrupt()
+    run.until(lambda: controller.restores_asked_for() == 3)
+    run.kill()
+    run.until_all_is_over()
+    report = run.report()
+    controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by=report["ended_by"])
+    assert report["ended_by"] in ("sigint", "parent_died")
+
+
+def child_of(run: Run) -> int:
+    """The ansible-playbook that runs the user's playbook: the eldest of its processes."""
+    found = [process for process in marked(run.mark) if "patch.yml" in command_line(process).split("/")[-1]]
+    playbooks = [process for process in found if process != run.process.pid]
+    [child] = [process for process in playbooks if parent_of(process) not in playbooks]
+    return child
+
+
+def test_child_is_killed(controller: Controller) -> None:
+    run = controller.start_maintenance([play(INSTALL, HOLD_WEB2)])
+    run.until(lambda: controller.is_held("web2"))
+    os.kill(child_of(run), signal.SIGKILL)
+    run.wait()
+    report = controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE))
+    assert [child["rc"] for child in report["children"]] == [-signal.SIGKILL]
+
+
+def test_child_is_stopped_by_its_own_task(controller: Controller) -> None:
+    """What a user's playbook does to the processes on the controller is no reason to leave a machine changed."""
+    stop = {
+        "name": "Stop everything",
+        "ansible.builtin.command": "echo {{ lookup('ansible.builtin.pipe', 'kill -TERM 0') }}",
+        "when": only("web2"),
+    }
+    run = controller.maintain([play(INSTALL, stop)])
+    controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE))
+
+
+def test_guardian_is_killed(controller: Controller) -> None:
+    """The one that would roll back is gone: that is said, nobody goes on with the maintenance, and recover helps."""
+    run = controller.start_maintenance([play(INSTALL, HOLD_WEB2)])
+    run.until(lambda: controller.is_held("web2"))
+    guardian = parent_of(child_of(run))
+    assert guardian != run.process.pid
+    os.kill(guardian, signal.SIGKILL)
+    run.until_all_is_over()
+    assert run.rc != 0
+    report = run.report()
+    assert (report["status"], report["ended_by"]) == ("failed", "guardian_died")
+    assert "community.paperspace.recover" in run.message
+    controller.recover("-e", "recover_action=rollback")
+    for host in HOSTS:
+        assert controller.disks()[host] == run.fleet[host]
+        assert controller.snapshot_names()[host] == [f"maint-{report['run_id']}-restored"]
+    controller.check_secrecy(run)
+
+
+def test_terminal_is_closed(controller: Controller) -> None:
+    run = controller.start_maintenance([play(INSTALL, HOLD_WEB2)])
+    run.until(lambda: controller.is_held("web2"))
+    os.killpg(run.process.pid, signal.SIGHUP)
+    run.until_all_is_over()
+    controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by="parent_died")
+
+
+def test_nobody_reads_the_output(controller: Controller) -> None:
+    """Whatever becomes of the output, no machine is left changed and unguarded."""
+    controller.ansible.write("patch.yml", [play(INSTALL)])
+    command = f"ansible-playbook community.paperspace.maintenance -i {controller.simulator.inventory} -l web"
+    run = controller.start("sh", "-c", f"{command} -e maintenance_playbook=patch.yml | head -n 1")
+    run.until_all_is_over()
+    assert run.status() in ("succeeded", "failed")
+    controller.check_guarded(run)
+
+
+def test_untouched_is_known_after_a_stop(controller: Controller) -> None:
+    run = controller.start_maintenance([play(INSTALL, HOLD, serial=1)])
+    run.until(lambda: controller.is_held("web1"))
+    run.interrupt()
+    run.until_all_is_over()
+    fates = {"web1": INCOMPLETE, "web2": UNTOUCHED, "web3": UNTOUCHED}
+    controller.check(run, fates, ended_by="sigint")
