@@ -250,7 +250,6 @@ def _replace(path: Path, text: str) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
-            os.fchmod(descriptor, 0o600)
             stream.write(text)
             stream.flush()
             os.fsync(descriptor)

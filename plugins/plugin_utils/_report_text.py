@@ -54,6 +54,8 @@ OUTCOME_TEXTS = {
     "rollback_failed": "rollback failed",
     "not_started": "left alone (wave not started)",
 }
+# Of these there is nothing to tell, as long as nothing went wrong with them.
+_QUIET = frozenset({"planned", "ok", "untouched", "not_started"})
 _CHECKED = {
     "ok": "would be kept",
     "untouched": "would be left as it is",
@@ -75,9 +77,9 @@ _DETAILS = {
 _SCOPES = {"failed": "the machines that failed", "wave": "the whole wave", "fleet": "the whole fleet"}
 _OTHERS = {"wave": "the others of its wave", "fleet": "the whole fleet"}
 _VERDICTS = {
-    "failed": "A task failed",
-    "unreachable": "A host could not be reached",
-    "incomplete": "The playbook ended before this host had run everything",
+    "failed": "It failed",
+    "unreachable": "It could not be reached",
+    "incomplete": "It had not run everything when the playbook ended",
 }
 _ENDS = {
     None: "The run has not ended",
@@ -112,7 +114,7 @@ def outcome_lines(report: RunReport, width: int) -> list[str]:
     explanations = [tuple(_explanations(machine)) for machine in report.machines]
     listed = list(zip(report.machines, explanations, strict=True))
     if len(listed) > MOST_ROWS:
-        listed = [(machine, texts) for machine, texts in listed if texts or not machine.is_good]
+        listed = [(machine, texts) for machine, texts in listed if texts or machine.outcome not in _QUIET]
     cells = [("VERDICT", "WHAT WAS DONE")]
     cells += [(machine.verdict or "-", _done(report, machine)) for machine, dummy in listed]
     taken = sum(max(map(display_width, column)) + 2 for column in zip(*cells, strict=True))
@@ -172,11 +174,8 @@ def _facts(report: RunReport) -> list[str]:
     facts = [
         ("Playbooks", ", ".join(report.playbooks)),
         ("Waves", ", ".join(map(str, report.wave_sizes))),
-        (
-            "Rolled back on failure",
-            {"failed": "the machines that failed"}.get(report.scope, f"the whole {report.scope}"),
-        ),
-        ("Machines that may be lost", str(report.max_failures)),
+        ("Failure budget", _number(report.max_failures, "machine")),
+        ("Rolled back on failure", _SCOPES.get(report.scope, report.scope)),
         ("Began", _time(report.began)),
         ("Ended", _time(report.ended)),
         ("Took", _duration(report.began, report.ended)),
@@ -217,7 +216,7 @@ def _has_section(machine: MachineReport) -> bool:
     """Whether there is more to say than the table does."""
     if list(_explanations(machine)):
         return True
-    return not machine.is_good and (machine.outcome not in ("planned", "not_started") or bool(machine.times))
+    return machine.outcome not in _QUIET or (not machine.is_good and bool(machine.times))
 
 
 def _section(report: RunReport, machine: MachineReport) -> Iterator[str]:
@@ -247,11 +246,11 @@ def _section(report: RunReport, machine: MachineReport) -> Iterator[str]:
 
 def _why(machine: MachineReport, reason: Reason) -> str:
     """The verdict, with the host and task that led to it, as Markdown without a full stop."""
-    words = _VERDICTS.get(machine.verdict or "", "What led to it")
+    words = _VERDICTS.get(machine.verdict or "", "It met an error")
     if reason.task:
-        words += f", in the task {markdown_text(reason.task)}"
+        words += f" in the task {markdown_text(reason.task)}"
     if reason.host and reason.host != machine.host:
-        words += f", on the host {markdown_text(reason.host)}"
+        words += f" on the host {markdown_text(reason.host)}"
     return words
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
 
-_NUMBER = re.compile(r"\s*(?P<number>[0-9]{1,18})\s*(?P<percent>%?)\s*", re.ASCII)
+_NUMBER = re.compile(r"\s*(?P<number>[0-9]{1,18})\s*(?P<percent>%?)\s*")
 
 
 @dataclass(frozen=True)
