@@ -1,0 +1,411 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A guarded run, step by step: snapshots, the user's playbooks, verdicts, rollback, closing. Free of Ansible.
+
+C(Guard) decides; what it does to the world goes through C(Ports), so that tests can drive it. C(RunReport) is its only
+state and is kept after every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ansible_collections.community.paperspace.plugins.module_utils._errors import (
+    InputError,
+    PaperspaceError,
+    Unauthorized,
+)
+from ansible_collections.community.paperspace.plugins.module_utils._machines import MachineWish
+from ansible_collections.community.paperspace.plugins.module_utils._names import parse_run_name, run_name
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Outcome, Report, SnapshotOutcome
+from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Wish
+from ansible_collections.community.paperspace.plugins.module_utils._wire import Snapshot
+from ansible_collections.community.paperspace.plugins.plugin_utils._ledger import give_verdicts, trouble_elsewhere
+from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
+    ChildReport,
+    MachineReport,
+    Reason,
+    RollbackReport,
+    RunReport,
+    SnapshotReport,
+    Span,
+)
+from ansible_collections.community.paperspace.plugins.plugin_utils._report_text import recover_command
+
+_PROVEN = ("created", "unchanged", "would_create")
+_GOOD = ("ok", "untouched")
+_BETWEEN_TRIES = 10.0
+
+
+class Ports(Protocol):
+    """The world outside of a guard."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+    def pause(self, seconds: float, *, despite_stop: bool = False) -> None:
+        """Wait; not longer than until the run is stopped, unless C(despite_stop)."""
+
+    def say(self, text: str) -> None:
+        """Show a line to the user."""
+
+    def save(self, report: RunReport) -> None:
+        """Keep the report."""
+
+    def stopped_by(self) -> str | None:
+        """What ended the run from outside: sigint, sigterm, parent_died, guardian_died; None while nothing did."""
+
+    def existing_snapshots(self, machine_ids: Sequence[str]) -> dict[str, list[Snapshot]]:
+        """Each machine's snapshots. Raises InputError when a machine does not exist."""
+
+    def snapshots(self, wish: Wish, *, check_mode: bool) -> Report:
+        """What paperspace_snapshot does."""
+
+    def machines(self, wish: MachineWish) -> Report:
+        """What paperspace_machine does."""
+
+    def check_playbook(self, playbook: str, hosts: Sequence[str]) -> None:
+        """Raise InputError for a playbook that cannot be run."""
+
+    def run_playbook(self, playbook: str, hosts: Sequence[str]) -> tuple[int, list[dict[str, Any]]]:
+        """Run it for these hosts: its exit code, and the lines of its ledger."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is asked for besides what its report says. Times are seconds."""
+
+    soak: float = 0.0
+    safety_snapshot: bool = False
+    wait_timeout: float = 3600.0
+
+
+class Guard:
+    def __init__(self, report: RunReport, settings: Settings, ports: Ports) -> None:
+        self._report = report
+        self._settings = settings
+        self._ports = ports
+        self._open_name = run_name(report.prefix, report.run_id)
+
+    def refuse(self) -> None:
+        """Raise InputError for what must not be begun. Nothing is touched."""
+        by_id = {machine.machine_id: machine for machine in self._report.machines}
+        listing = self._ports.existing_snapshots(list(by_id))
+        open_runs: dict[str, list[str]] = {}
+        for machine_id, snapshots in listing.items():
+            for snapshot in snapshots:
+                run = None if snapshot.is_auto_snapshot else parse_run_name(snapshot.name, self._report.prefix)
+                if run is not None and not run.is_closed:
+                    open_runs.setdefault(run.run_id, []).append(by_id[machine_id].host)
+        if open_runs:
+            raise InputError(self._open_runs_message(open_runs))
+        hosts = [machine.host for machine in self._report.machines]
+        for playbook in self._report.playbooks:
+            self._ports.check_playbook(playbook, hosts)
+
+    def _open_runs_message(self, open_runs: dict[str, list[str]]) -> str:
+        sentences = []
+        for run_id, hosts in open_runs.items():
+            other = RunReport(
+                run_id,
+                prefix=self._report.prefix,
+                inventory=self._report.inventory,
+                limit=self._report.limit,
+                recover_variables=self._report.recover_variables,
+            )
+            sentences.append(
+                f"Run {run_id} is still open on {', '.join(hosts)}. To undo it: {recover_command(other, 'rollback')}. "
+                f"To keep what it did: {recover_command(other, 'keep')}."
+            )
+        return "No maintenance was begun, since nobody has decided about an earlier one. " + " ".join(sentences)
+
+    def run(self) -> None:
+        """All waves, to the end or until too many machines are lost. Raises nothing of the service."""
+        report = self._report
+        report.began = self._ports.now()
+        self._save()
+        waves = self._waves()
+        for number, wave in enumerate(waves, 1):
+            if number > 1 and self._settings.soak:
+                self._ports.say(f"Waiting {self._settings.soak:g} s before wave {number} of {len(waves)}.")
+                self._ports.pause(self._settings.soak)
+            if self._ports.stopped_by() is not None:
+                break
+            self._ports.say(f"Wave {number} of {len(waves)}: {', '.join(machine.host for machine in wave)}")
+            self._run_wave(number, wave)
+            if self._is_over():
+                break
+        self.finish()
+
+    def resume(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Undo what another guardian left when it died. C(lines) is the ledger of the playbook that it ran last."""
+        begun = [machine for machine in self._report.machines if machine.outcome in ("snapshotted", "maintaining")]
+        current = [machine for machine in begun if machine.outcome == "maintaining"]
+        self._judge(current, lines)
+        for machine in begun:
+            if machine.outcome == "snapshotted":
+                machine.verdict = "untouched"
+        unfinished = [machine for machine in self._report.machines if machine.outcome == "rolling_back"]
+        self._settle([*begun, *unfinished])
+        self.finish()
+
+    def _waves(self) -> list[list[MachineReport]]:
+        rest = list(self._report.machines)
+        waves = []
+        for number, size in enumerate(self._report.wave_sizes, 1):
+            wave, rest = rest[:size], rest[size:]
+            for machine in wave:
+                machine.wave = number
+            waves.append(wave)
+        return waves
+
+    def _run_wave(self, number: int, wave: Sequence[MachineReport]) -> None:
+        self._take_snapshots(wave)
+        guarded = [machine for machine in wave if machine.outcome == "snapshotted"]
+        is_hopeless = self._report.scope != "failed" and self._is_exceeded()
+        if self._ports.stopped_by() is None and not is_hopeless:
+            self._maintain(number, guarded)
+        for machine in guarded:
+            if machine.verdict is None:
+                machine.verdict = "untouched"
+        self._settle(guarded)
+
+    def _take_snapshots(self, wave: Sequence[MachineReport]) -> None:
+        self._begin(wave, "snapshot")
+        wish = self._wish(wave, state="present", name=self._open_name)
+        try:
+            outcomes = self._ports.snapshots(wish, check_mode=self._report.check_mode).outcomes
+        except PaperspaceError as error:
+            outcomes = [SnapshotOutcome(machine.machine_id, status="failed", error=str(error)) for machine in wave]
+        entries = _by_machine(outcomes)
+        for machine in wave:
+            entry = entries.get(machine.machine_id, SnapshotOutcome(machine.machine_id, status="failed"))
+            machine.snapshot = SnapshotReport(
+                entry.id,
+                getattr(entry, "name", None),
+                entry.status,
+                entry.error,
+            )
+            machine.outcome = "snapshotted" if entry.status in _PROVEN else "no_snapshot"
+            if machine.outcome == "no_snapshot":
+                machine.reason = Reason(machine.host, None, entry.error or "No snapshot was made.")
+                self._ports.say(f"{machine.host} has no proven snapshot and is left alone: {machine.reason.error}")
+        self._end(wave, "snapshot")
+
+    def _maintain(self, number: int, guarded: Sequence[MachineReport]) -> None:
+        standing = list(guarded)
+        for machine in guarded:
+            machine.outcome = "maintaining"
+        self._begin(guarded, "maintenance")
+        for playbook in self._report.playbooks:
+            if not standing or self._ports.stopped_by() is not None:
+                break
+            child = ChildReport(number, playbook, began=self._ports.now())
+            self._report.children.append(child)
+            self._save()
+            child.rc, lines = self._ports.run_playbook(playbook, [machine.host for machine in standing])
+            child.ended = self._ports.now()
+            self._judge(standing, lines)
+            self._note_trouble(playbook, child.rc, standing, lines)
+            # Who was not reached by a playbook that broke down must not be taken for verified by the next.
+            passed = _GOOD if child.rc == 0 else ("ok",)
+            standing = [machine for machine in standing if machine.verdict in passed]
+        else:
+            standing = []
+        for machine in standing:
+            # Stopped before its next playbook.
+            if machine.verdict == "ok":
+                machine.verdict = "incomplete"
+                machine.reason = Reason(None, None, "The run was stopped before the next playbook.")
+        self._end(guarded, "maintenance")
+
+    def _judge(self, machines: Sequence[MachineReport], lines: Sequence[dict[str, Any]]) -> None:
+        verdicts = give_verdicts(lines, [machine.host for machine in machines])
+        for machine in machines:
+            found = verdicts[machine.host]
+            # Untouched by the verification, it is still what the maintenance made of it.
+            if found.verdict != "untouched" or machine.verdict is None:
+                machine.verdict, machine.reason = found.verdict, found.reason
+
+    def _note_trouble(
+        self, playbook: str, rc: int, machines: Sequence[MachineReport], lines: Sequence[dict[str, Any]]
+    ) -> None:
+        """Keep why a playbook failed when that is not the failure of one of the machines."""
+        hosts = [machine.host for machine in machines]
+        for reason in trouble_elsewhere(lines, hosts):
+            self._problem(f"{playbook}: {reason.host}: task {reason.task!r}: {reason.error}")
+        if rc != 0 and all(machine.verdict in _GOOD for machine in machines) and not self._report.problems:
+            self._problem(f"{playbook} ended with {rc}, although each machine that it began came to its end.")
+
+    def _settle(self, guarded: Sequence[MachineReport]) -> None:
+        """Roll back what is to be, and close the rest unless all waves stand or fall together."""
+        report = self._report
+        if report.check_mode:
+            for machine in guarded:
+                if machine.verdict in _GOOD:
+                    machine.outcome = str(machine.verdict)
+            self._save()
+            return
+        lost = [machine for machine in guarded if machine.verdict not in _GOOD]
+        for machine in guarded:
+            machine.outcome = str(machine.verdict) if machine.verdict in _GOOD else "rolling_back"
+        if self._is_over():
+            wider = {"failed": [], "wave": guarded, "fleet": report.machines}[report.scope]
+            lost += [machine for machine in wider if machine.outcome == "ok" and machine.closed is None]
+        self._roll_back(lost)
+        if report.scope != "fleet":
+            self._close(guarded)
+
+    def _is_exceeded(self) -> bool:
+        lost = [
+            machine
+            for machine in self._report.machines
+            if machine.outcome == "no_snapshot" or machine.verdict in ("failed", "unreachable", "incomplete")
+        ]
+        return len(lost) > self._report.max_failures
+
+    def _is_over(self) -> bool:
+        """Whether no further wave may start."""
+        is_broken = bool(self._report.problems)
+        return self._is_exceeded() or is_broken or self._ports.stopped_by() is not None
+
+    def _roll_back(self, machines: Sequence[MachineReport]) -> None:
+        if not machines:
+            return
+        self._ports.say(f"Rolling back {', '.join(machine.host for machine in machines)}")
+        for machine in machines:
+            machine.outcome = "rolling_back"
+        self._begin(machines, "rollback")
+        for outcome in self._restore(machines, self._ports.now() + self._settings.wait_timeout):
+            machine = next(item for item in machines if item.machine_id == outcome.machine_id)
+            machine.rollback = RollbackReport(
+                outcome.status, outcome.error, getattr(outcome, "safety_snapshot_id", None)
+            )
+            machine.outcome = "rolled_back" if outcome.status == "restored" else "rollback_failed"
+            if machine.outcome == "rollback_failed":
+                self._ports.say(f"{machine.host} is NOT proven to be rolled back ({outcome.status}): {outcome.error}")
+        self._end(machines, "rollback")
+        restored = [machine for machine in machines if machine.outcome == "rolled_back"]
+        self._rename(restored, "restored")
+        self._start(restored)
+
+    def _restore(self, machines: Sequence[MachineReport], deadline: float) -> list[Outcome]:
+        """One outcome for each machine. What stands against one of them does not keep the others from it."""
+        wish = self._wish(
+            machines, state="restored", name=self._open_name, safety_snapshot=self._settings.safety_snapshot
+        )
+        while True:
+            try:
+                return list(self._ports.snapshots(wish, check_mode=False).outcomes)
+            except (InputError, Unauthorized) as error:
+                if len(machines) > 1 and isinstance(error, InputError):
+                    half = len(machines) // 2
+                    return self._restore(machines[:half], deadline) + self._restore(machines[half:], deadline)
+                return [_failed(machine, str(error)) for machine in machines]
+            except PaperspaceError as error:
+                if self._ports.now() >= deadline:
+                    return [_failed(machine, str(error)) for machine in machines]
+                self._ports.say(f"The rollback is tried again in {_BETWEEN_TRIES:g} s: {error}")
+                self._ports.pause(_BETWEEN_TRIES, despite_stop=True)
+
+    def _start(self, machines: Sequence[MachineReport]) -> None:
+        if not machines:
+            return
+        wish = MachineWish(
+            machine_ids=[machine.machine_id for machine in machines],
+            state="started",
+            wait_timeout=self._settings.wait_timeout,
+        )
+        try:
+            outcomes = self._ports.machines(wish).outcomes
+        except PaperspaceError as error:
+            self._problem(f"Whether the machines that were rolled back are on is not known: {error}")
+            return
+        for outcome in outcomes:
+            if outcome.is_bad:
+                self._problem(f"{outcome.label()} was rolled back, and is not proven to be on: {outcome.error}")
+
+    def _close(self, machines: Iterable[MachineReport]) -> None:
+        self._rename([machine for machine in machines if machine.outcome in _GOOD and machine.closed is None], "ok")
+
+    def _rename(self, machines: Sequence[MachineReport], closed: str) -> None:
+        if not machines:
+            return
+        new_name = run_name(self._report.prefix, self._report.run_id, closed)
+        wish = self._wish(machines, state="present", name=self._open_name, new_name=new_name)
+        try:
+            outcomes = _by_machine(self._ports.snapshots(wish, check_mode=False).outcomes)
+        except PaperspaceError as error:
+            outcomes = {machine.machine_id: _failed(machine, str(error)) for machine in machines}
+        for machine in machines:
+            outcome = outcomes.get(machine.machine_id) or _failed(machine, "Nothing was reported of it.")
+            if outcome.is_bad:
+                machine.close_error = outcome.error
+                self._problem(f"The snapshot of {machine.host} still has the name of an open run: {outcome.error}")
+            else:
+                machine.closed = closed
+                machine.snapshot.name = new_name
+        self._save()
+
+    def finish(self) -> None:
+        """Close what is left, and say how it ended."""
+        report = self._report
+        if not report.check_mode:
+            self._close(report.machines)
+        for machine in report.machines:
+            if machine.outcome == "planned":
+                machine.outcome = "not_started"
+        report.ended_by = self._ports.stopped_by() or report.ended_by or "end"
+        if report.ended_by in ("sigint", "sigterm"):
+            self._problem(f"The run was stopped by {report.ended_by.upper()}.")
+        elif report.ended_by != "end":
+            self._problem("The ansible-playbook that had started the run ended before it.")
+        report.status = "succeeded" if report.is_success() else "failed"
+        report.ended = self._ports.now()
+        self._save()
+
+    def _wish(self, machines: Sequence[MachineReport], **fields: Any) -> Wish:
+        return Wish(
+            machine_ids=[machine.machine_id for machine in machines],
+            wait_timeout=self._settings.wait_timeout,
+            **fields,
+        )
+
+    def _problem(self, sentence: str) -> None:
+        self._report.problems.append(sentence)
+        self._ports.say(sentence)
+
+    def _begin(self, machines: Iterable[MachineReport], phase: str) -> None:
+        for machine in machines:
+            machine.times[phase] = Span(began=self._ports.now())
+        self._save()
+
+    def _end(self, machines: Iterable[MachineReport], phase: str) -> None:
+        for machine in machines:
+            machine.times[phase].ended = self._ports.now()
+        self._save()
+
+    def _save(self) -> None:
+        self._ports.save(self._report)
+
+
+def _failed(machine: MachineReport, error: str) -> Outcome:
+    return SnapshotOutcome(machine.machine_id, status="failed", error=error)
+
+
+def _by_machine(outcomes: Iterable[Outcome]) -> dict[str, Any]:
+    return {outcome.machine_id: outcome for outcome in outcomes}
+
+
+def guard(report: RunReport, settings: Settings, ports: Ports, on_refusal: Callable[[str], None]) -> None:
+    """Run it, or say why not."""
+    one = Guard(report, settings, ports)
+    try:
+        one.refuse()
+    except PaperspaceError as error:
+        on_refusal(str(error))
+        return
+    one.run()

@@ -1,0 +1,174 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the ledger of one ansible-playbook to the verdict on each host. Pure, and free of Ansible.
+
+The callback guard_ledger writes the lines. A host is well only if the ledger shows that it ran every play that
+targeted it to the end; whatever is missing counts against it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.community.paperspace.plugins.plugin_utils._report import Reason
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """C(verdict) is ok, failed, unreachable, incomplete or untouched; all but ok and untouched have a reason."""
+
+    verdict: str
+    reason: Reason | None = None
+
+
+@dataclass
+class _Play:
+    name: str
+    hosts: set[str] | None
+    ended: set[str] = field(default_factory=set)
+    batches: set[str] = field(default_factory=set)
+    is_ended_by_task: bool = False
+
+    def targets(self, host: str) -> bool:
+        return host in self.batches or (self.hosts is not None and host in self.hosts)
+
+    def is_over_for(self, host: str) -> bool:
+        return host in self.ended or (self.is_ended_by_task and host not in self.batches)
+
+
+@dataclass
+class _Ledger:
+    """What the lines say, put together."""
+
+    has_begun: bool = False
+    plays: dict[str, _Play] = field(default_factory=dict)
+    ahead: list[Mapping[str, Any]] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)
+    # The first failure of each host, and those that fail all hosts of their batch.
+    troubles: dict[str, Verdict] = field(default_factory=dict)
+    common: list[tuple[set[str], Reason]] = field(default_factory=list)
+    # Tasks that run on a host which only their end names, by the host that they are for.
+    delegating: dict[str, str] = field(default_factory=dict)
+    batch: set[str] = field(default_factory=set)
+
+
+def read_ledger(path: Path) -> list[dict[str, Any]]:
+    """The lines of the file; none when there is no file. A line that is torn, as by a kill, ends them."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    lines = []
+    for line in text.splitlines():
+        try:
+            fields = json.loads(line)
+        except ValueError:
+            break
+        if not isinstance(fields, dict):
+            break
+        lines.append(fields)
+    return lines
+
+
+def give_verdicts(lines: Iterable[Mapping[str, Any]], hosts: Sequence[str]) -> dict[str, Verdict]:
+    """The verdict on each of the hosts that an ansible-playbook which has ended was limited to."""
+    ledger = _put_together(lines)
+    return {host: _verdict(ledger, host) for host in hosts}
+
+
+def trouble_elsewhere(lines: Iterable[Mapping[str, Any]], hosts: Iterable[str]) -> list[Reason]:
+    """The failures of hosts that are not among these, such as of localhost."""
+    known = set(hosts)
+    return [
+        verdict.reason
+        for host, verdict in _put_together(lines).troubles.items()
+        if host not in known and verdict.reason is not None
+    ]
+
+
+def _put_together(lines: Iterable[Mapping[str, Any]]) -> _Ledger:
+    ledger = _Ledger()
+    for line in lines:
+        _take(ledger, line)
+    return ledger
+
+
+def _take(ledger: _Ledger, line: Mapping[str, Any]) -> None:
+    event = line.get("event")
+    if "ahead" in line:
+        ledger.ahead = list(line["ahead"])
+    if event == "playbook":
+        ledger.has_begun = True
+    elif event == "play":
+        hosts = line.get("hosts")
+        ledger.plays.setdefault(line["play"], _Play(line["name"], None if hosts is None else set(hosts)))
+    elif event == "batch":
+        ledger.batch = set(line["hosts"])
+        ledger.plays[line["play"]].batches |= ledger.batch
+    elif event == "end":
+        play = ledger.plays[line["play"]]
+        play.ended |= set(line["ended"])
+        play.is_ended_by_task = play.is_ended_by_task or bool(line["end_play"])
+    elif event == "touched":
+        ledger.touched.add(line["host"])
+    elif event == "delegating":
+        if line["target"] is None:
+            ledger.delegating[line["host"]] = line["task"]
+        else:
+            ledger.touched.add(line["target"])
+    elif event == "delegated":
+        ledger.delegating.pop(line["host"], None)
+        ledger.touched.update(line["targets"])
+    elif event in ("failed", "unreachable"):
+        _take_trouble(ledger, line)
+
+
+def _take_trouble(ledger: _Ledger, line: Mapping[str, Any]) -> None:
+    host = line["host"]
+    reason = Reason(host, line["task"], line["error"])
+    ledger.delegating.pop(host, None)
+    ledger.touched.add(host)
+    ledger.troubles.setdefault(host, Verdict(line["event"], reason))
+    for target in line["targets"]:
+        # The task was for one host, and went wrong on another.
+        ledger.touched.add(target)
+        ledger.troubles.setdefault(target, Verdict(line["event"], reason))
+    if line["for_all"]:
+        ledger.common.append((ledger.batch, reason))
+
+
+def _verdict(ledger: _Ledger, host: str) -> Verdict:
+    if not ledger.has_begun:
+        return _incomplete(None, "Nothing is known of what was done: the ansible-playbook kept no ledger.")
+    if host in ledger.troubles:
+        return ledger.troubles[host]
+    if host not in ledger.touched:
+        if ledger.delegating:
+            other, task = next(iter(ledger.delegating.items()))
+            return _incomplete(
+                Reason(other, task), "A task was delegated to a host that is not known, and did not end."
+            )
+        return Verdict("untouched")
+    for batch, reason in ledger.common:
+        if host in batch:
+            return _incomplete(reason, "A task that ran once for all hosts failed")
+    cause = next((verdict.reason for verdict in reversed(ledger.troubles.values())), None)
+    for play in ledger.plays.values():
+        if play.targets(host) and not play.is_over_for(host):
+            return _incomplete(cause, f"The play {play.name!r} ended before this host had run it to the end")
+    for coming in ledger.ahead:
+        if coming["play"] not in ledger.plays and (coming["hosts"] is None or host in coming["hosts"]):
+            return _incomplete(cause, f"The playbook ended before the play {coming['name']!r}")
+    return Verdict("ok")
+
+
+def _incomplete(cause: Reason | None, error: str) -> Verdict:
+    if cause is None:
+        return Verdict("incomplete", Reason(None, None, error if error.endswith(".") else f"{error}."))
+    told = f"{error.rstrip('.')}" + (f": {cause.error}" if cause.error else ".")
+    return Verdict("incomplete", Reason(cause.host, cause.task, told))
