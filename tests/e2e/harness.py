@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.community.paperspace.plugins.plugin_utils._report import load_report
 from ansible_fixtures import KEY, Ansible, Simulator
 
 NEW_VERSION = "2.0"
@@ -93,7 +94,8 @@ class Run:
     def report(self) -> dict[str, Any]:
         path = self.report_file()
         assert path, f"there is no report\n{self.output}"
-        report: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        # It has every field of the schema, and no other.
+        report: dict[str, Any] = load_report(path).to_dict()
         return report
 
     def machine(self, host: str) -> dict[str, Any]:
