@@ -126,7 +126,7 @@ def _processes() -> dict[int, int]:
 
 
 def _processes_by_ps() -> dict[int, int]:
-    listed = subprocess.run(  # noqa: S603
+    listed = subprocess.run(
         ["/bin/ps", "-A", "-o", "pid=,ppid=,state="], stdout=subprocess.PIPE, text=True, check=False
     )
     rows = (line.split() for line in listed.stdout.splitlines())

@@ -1,0 +1,362 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs playbooks between snapshot and rollback. The options are documented with the module of the same name."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from secrets import randbelow
+from typing import Any
+
+from ansible import release
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.community.paperspace.plugins.module_utils._client import checked_id
+from ansible_collections.community.paperspace.plugins.module_utils._connection import connection_from, home_folder
+from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, PaperspaceError
+from ansible_collections.community.paperspace.plugins.module_utils._module import argument_spec
+from ansible_collections.community.paperspace.plugins.module_utils._names import (
+    DEFAULT_PREFIX,
+    is_run_id,
+    new_run_id,
+)
+from ansible_collections.community.paperspace.plugins.module_utils._transport import HAS_REQUESTS
+from ansible_collections.community.paperspace.plugins.plugin_utils._command_line import (
+    ParentRun,
+    refuse_hosts_in_memory,
+    refuse_hosts_that_no_limit_can_name,
+    refuse_limit_file,
+    refuse_what_cannot_be_passed,
+)
+from ansible_collections.community.paperspace.plugins.plugin_utils._guardian import Order, order_line
+from ansible_collections.community.paperspace.plugins.plugin_utils._parent import parent_run_from_ansible
+from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
+    SCOPES,
+    MachineReport,
+    ReconnectReport,
+    RunReport,
+    load_report,
+    outcome_lines,
+    write_report,
+)
+from ansible_collections.community.paperspace.plugins.plugin_utils._waves import failure_budget, plan_waves
+
+SPEC: dict[str, dict[str, Any]] = {
+    "playbooks": {"type": "list", "elements": "str"},
+    "machines": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "host": {"type": "str", "required": True},
+            "machine_id": {"type": "str", "required": True},
+        },
+    },
+    "run_id": {"type": "str"},
+    "prefix": {"type": "str", "default": DEFAULT_PREFIX},
+    "waves": {"type": "raw"},
+    "soak": {"type": "float", "default": 0.0},
+    "max_failures": {"type": "raw", "default": 0},
+    "rollback_scope": {"type": "str", "choices": list(SCOPES), "default": "failed"},
+    "safety_snapshot": {"type": "bool", "default": False},
+    "report_dir": {"type": "path", "default": "paperspace-runs"},
+    "wait_timeout": {"type": "float", "default": 3600.0},
+    "answers": {"type": "dict"},
+}
+
+# Imports the guardian from this collection, whatever else is named so on the path.
+_BOOT = """
+import sys, types
+root = sys.argv[1]
+sys.path.pop(0)
+path = root
+for name in ("ansible_collections", "community"):
+    path += "/" + name
+    full = path[len(root) + 1 :].replace("/", ".")
+    sys.modules[full] = types.ModuleType(full)
+    sys.modules[full].__path__ = [path]
+from ansible_collections.community.paperspace.plugins.plugin_utils._guardian import main
+main()
+"""
+_POLL = 0.3
+
+
+def _kept_output() -> int | None:
+    """The standard output of ansible-playbook, kept when this is loaded there: its workers have lost it."""
+    try:
+        return os.dup(1)
+    except OSError:
+        return None
+
+
+_OUTPUT = _kept_output()
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        del tmp
+        dummy, options = self.validate_argument_spec(argument_spec=argument_spec(**SPEC))
+        try:
+            if options["answers"] is not None:
+                return {**result, **_with_answers(options)}
+            return {**result, **self._guard(options, task_vars or {})}
+        except PaperspaceError as error:
+            raise AnsibleActionFail(str(error)) from None
+
+    def _guard(self, options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        if not HAS_REQUESTS:
+            raise InputError(f"The Python library requests is not there; install it for {sys.executable}.")
+        connection = connection_from(options, os.environ, home_folder())
+        parent = parent_run_from_ansible()
+        report = _planned(options, parent, check_mode=bool(self._task.check_mode))
+        _refuse(report, options, parent, task_vars)
+        folder = None if report.check_mode else _report_folder(Path(options["report_dir"]))
+        work = Path(tempfile.mkdtemp(prefix="guarded-"))
+        order = Order(
+            report.to_dict(),
+            parent=asdict(parent),
+            connection=asdict(connection),
+            settings={
+                "soak": options["soak"],
+                "safety_snapshot": options["safety_snapshot"],
+                "wait_timeout": options["wait_timeout"],
+            },
+            work_folder=str(work),
+            report_folder=None if folder is None else str(folder),
+            localhost_is_listed="localhost" in task_vars.get("groups", {}).get("all", ()),
+        )
+        try:
+            refuse_limit_file(work / "limit")
+            message = self._guarded(order, parent)
+        finally:
+            if _OUTPUT is not None:
+                shutil.rmtree(work, ignore_errors=True)
+        if "refused" in message:
+            raise InputError(message["refused"])
+        return _result(RunReport.from_dict(message["result"]), folder)
+
+    def _guarded(self, order: Order, parent: ParentRun) -> dict[str, Any]:
+        """What the guardian says at last. When it dies, another one undoes what it left."""
+        message = _Guardian(order, parent, self._display.display).follow()
+        if message is None and order.report_folder is not None:
+            self._display.error("The process that guards this run has died; another one undoes what it left.")
+            order.is_successor = True
+            message = _Guardian(order, parent, self._display.display).follow()
+        if message is None:
+            raise InputError(
+                f"The process that guarded run {order.report['run_id']} has died. Resolve the run with: "
+                "ansible-playbook community.paperspace.recover -e recover_action=rollback -e recover_run_id="
+                f"{order.report['run_id']}"
+            )
+        return message
+
+
+class _Guardian:
+    """The guardian's process, seen from its starter."""
+
+    def __init__(self, order: Order, parent: ParentRun, show: Any) -> None:
+        self._show = show
+        self._main = os.getppid()
+        self._is_stopped = False
+        self._message: dict[str, Any] | None = None
+        self._process = subprocess.Popen(  # noqa: S603 - this collection's own code
+            [*parent.python, "-c", _BOOT, parent.collection_root],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if _OUTPUT is None else _OUTPUT,
+            start_new_session=True,
+        )
+        self._send(order_line(order))
+
+    def follow(self) -> dict[str, Any] | None:
+        """Show what it says, until it has said its last. None when it died before that."""
+        with self._signals(), selectors.DefaultSelector() as selector:
+            output = self._process.stdout
+            if output is None:
+                return None
+            os.set_blocking(output.fileno(), False)
+            selector.register(output, selectors.EVENT_READ)
+            rest = b""
+            while True:
+                if not selector.select(_POLL):
+                    self._look_after_parent()
+                    continue
+                self._look_after_parent()
+                chunk = output.read()
+                if chunk is None:
+                    continue
+                if not chunk:
+                    break
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    self._take(json.loads(line))
+        self._process.wait()
+        return self._message
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "say" not in message:
+            self._message = message
+        elif not self._is_stopped:
+            self._show(message["say"])
+        elif _OUTPUT is not None:
+            # ansible-playbook shows nothing more of its workers, and may be dead.
+            with contextlib.suppress(OSError):
+                os.write(_OUTPUT, f"{message['say']}\n".encode(errors="replace"))
+
+    def _look_after_parent(self) -> None:
+        if os.getppid() != self._main:
+            self._stop("parent_died")
+
+    def _stop(self, reason: str) -> None:
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._send(f"stop {reason}\n")
+
+    def _send(self, text: str) -> None:
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.write(text.encode())
+                self._process.stdin.flush()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Hand signals on, and live through them: what is to be rolled back must be."""
+        reasons = {signal.SIGINT: "sigint", signal.SIGTERM: "sigterm"}
+        before = {}
+        for number, reason in reasons.items():
+            with contextlib.suppress(ValueError):
+                before[number] = signal.signal(number, lambda *dummy, reason=reason: self._stop(reason))
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _planned(options: Mapping[str, Any], parent: ParentRun, *, check_mode: bool) -> RunReport:
+    """The report of a run that has not begun. Raises InputError for options that make no sense."""
+    machines, playbooks = options["machines"] or [], options["playbooks"] or []
+    if not machines or not playbooks:
+        raise InputError(f"{'machines' if not machines else 'playbooks'} is empty: there is nothing to do.")
+    run_id = options["run_id"] or new_run_id(datetime.now(timezone.utc), randbelow)
+    if not is_run_id(run_id):
+        raise InputError(f"{run_id!r} is not a run id; one looks like 20260131T235959Z-1a2b.")
+    for option in ("soak", "wait_timeout"):
+        if not 0 <= options[option] < float("inf") or (option == "wait_timeout" and not options[option]):
+            raise InputError(f"{option} must be a number of seconds that one can wait, not {options[option]:g}.")
+    return RunReport(
+        run_id,
+        prefix=options["prefix"],
+        check_mode=check_mode,
+        playbooks=list(playbooks),
+        scope=options["rollback_scope"],
+        max_failures=failure_budget(options["max_failures"], len(machines)),
+        wave_sizes=plan_waves(options["waves"], len(machines)),
+        machines=[MachineReport(machine["host"], machine["machine_id"]) for machine in machines],
+        inventory=list(parent.cliargs.get("inventory") or ()),
+        limit=parent.cliargs.get("subset"),
+        ansible_version=release.__version__,
+        controller=socket.gethostname(),
+    )
+
+
+def _refuse(report: RunReport, options: Mapping[str, Any], parent: ParentRun, task_vars: Mapping[str, Any]) -> None:
+    """Raise InputError for what cannot be carried out. Nothing is touched."""
+    refuse_what_cannot_be_passed(parent)
+    hosts = [machine.host for machine in report.machines]
+    refuse_hosts_that_no_limit_can_name(hosts)
+    groups = [host for host in hosts if host in task_vars.get("groups", {})]
+    if groups:
+        raise InputError(f"These are names of hosts and of groups: {', '.join(groups)}. Rename the groups.")
+    hostvars = task_vars.get("hostvars", {})
+    refuse_hosts_in_memory({host: hostvars[host].get("inventory_file") for host in hosts if host in hostvars})
+    owners: dict[str, str] = {}
+    for machine in report.machines:
+        checked_id(machine.machine_id)
+        other = owners.setdefault(machine.machine_id, machine.host)
+        if other != machine.host:
+            raise InputError(f"The hosts {other} and {machine.host} have the same machine id {machine.machine_id}.")
+    if len(set(hosts)) < len(hosts):
+        raise InputError("A host is named twice.")
+    for playbook in options["playbooks"]:
+        is_path = "/" in playbook or (playbook.endswith((".yml", ".yaml", ".json")) and not _is_fqcn(playbook))
+        if is_path and not Path(playbook).is_file():
+            raise InputError(f"There is no playbook {playbook}.")
+
+
+def _is_fqcn(name: str) -> bool:
+    return name.removesuffix(".yml").removesuffix(".yaml").count(".") >= 2 and "/" not in name
+
+
+def _report_folder(folder: Path) -> Path:
+    """The folder, made if needed. Raises InputError when nothing can be written there."""
+    folder = folder.absolute()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"The report cannot be written to {folder}: {error.strerror}. Choose another maintenance_report_dir."
+        ) from None
+    return folder
+
+
+def _with_answers(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The result once more, and the report, with what the machines that were rolled back answered."""
+    folder = Path(options["report_dir"]).absolute()
+    try:
+        report = load_report(folder / f"{options['run_id']}.json")
+    except OSError as error:
+        raise InputError(f"There is no report of run {options['run_id']} in {folder}: {error.strerror}.") from None
+    for machine in report.machines:
+        if machine.host in options["answers"]:
+            error = str(options["answers"][machine.host] or "")
+            machine.reconnect = ReconnectReport("silent" if error else "answers", error or None)
+    try:
+        write_report(report, folder)
+    except OSError as error:
+        raise InputError(f"The report cannot be written to {folder}: {error.strerror}.") from None
+    return _result(report, folder)
+
+
+def _result(report: RunReport, folder: Path | None) -> dict[str, Any]:
+    machines: Sequence[dict[str, Any]] = report.to_dict()["machines"]
+    result = {
+        "changed": any(machine.verdict is not None for machine in report.machines),
+        "run_id": report.run_id,
+        "status": report.status,
+        "ended_by": report.ended_by,
+        "problems": list(report.problems),
+        "machines": machines,
+        "table": outcome_lines(report),
+        "report_files": [] if folder is None else [str(folder / f"{report.run_id}.{kind}") for kind in ("json", "md")],
+    }
+    if report.status == "failed":
+        lost = report.failed_hosts()
+        named = f"These machines did not come through: {', '.join(lost)}. " if lost else ""
+        return {
+            **result,
+            "failed": True,
+            "msg": f"Run {report.run_id} failed. {named}{' '.join(report.problems)}".strip(),
+        }
+    return result

@@ -1,0 +1,330 @@
+# Copyright (c) 2026, The community.paperspace authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process that does a guarded run, and outlives whoever started it.
+
+It is started by the action plugin guarded_playbook, in a session of its own, with one line of JSON on its standard
+input (see C(Order)). That input stays open: a line C(stop REASON) stops the run, and so does its end, which is the
+death of the starter. Either way the playbook is ended with all its processes, and what it left undone is rolled back.
+On its output are lines of JSON: C({"say": TEXT}), and at last C({"result": {…}}) or C({"refused": TEXT}).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import re
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.community.paperspace.plugins.module_utils._client import Client
+from ansible_collections.community.paperspace.plugins.module_utils._connection import Connection
+from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, PaperspaceError
+from ansible_collections.community.paperspace.plugins.module_utils._machines import MachineWish, run_machines
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Report
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, pool_of
+from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Wish
+from ansible_collections.community.paperspace.plugins.module_utils._snapshots import run_snapshots
+from ansible_collections.community.paperspace.plugins.module_utils._wire import Snapshot
+from ansible_collections.community.paperspace.plugins.plugin_utils._child import Child, adopt_orphans, end_tree
+from ansible_collections.community.paperspace.plugins.plugin_utils._command_line import (
+    ParentRun,
+    child_command,
+    child_environment,
+    limit_file_text,
+)
+from ansible_collections.community.paperspace.plugins.plugin_utils._guard import Guard, Settings
+from ansible_collections.community.paperspace.plugins.plugin_utils._ledger import read_ledger
+from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
+    RunReport,
+    load_report,
+    write_report,
+)
+
+# Exit codes with which ansible-playbook says that it came to its own end: all well, failed hosts, unreachable hosts.
+_OWN_ENDS = (0, 2, 4, 6)
+_LIST_HOSTS = "--list-hosts"
+
+
+@dataclass
+class Order:
+    """What a guardian is asked for. All of it can be written as JSON."""
+
+    report: dict[str, Any]
+    parent: dict[str, Any] = field(repr=False)
+    connection: dict[str, Any] = field(repr=False)
+    settings: dict[str, Any]
+    # For ledgers and the like; the guardian removes it at the end.
+    work_folder: str
+    # Where the report goes; None for none, in check mode.
+    report_folder: str | None
+    # Whether localhost stands in the inventory, so that a play on all hosts would be on it too.
+    localhost_is_listed: bool = False
+    # Whether another guardian has begun this run and died.
+    is_successor: bool = False
+
+
+class Stop:
+    """What stops the run: the first reason counts. C(child) is ended when there is one."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self.event = threading.Event()
+        self._lock = threading.Lock()
+        self._child: Child | None = None
+
+    def set(self, reason: str) -> None:
+        with self._lock:
+            if self.reason is not None:
+                return
+            self.reason = reason
+            child = self._child
+        self.event.set()
+        if child is not None:
+            child.end()
+
+    def watch(self, child: Child | None) -> None:
+        """From now on this child is to be ended with the run."""
+        with self._lock:
+            self._child = child
+            is_stopped = self.reason is not None
+        if child is not None and is_stopped:
+            child.end()
+
+
+class Speaker:
+    """Writes lines for the starter without ever waiting for it: it may be dead, or not reading."""
+
+    def __init__(self, secret: str, log: Path | None) -> None:
+        self._secret = secret
+        self._lines: queue.Queue[str | None] = queue.Queue(100_000)
+        self._log = None
+        if log is not None:
+            with contextlib.suppress(OSError):
+                descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                self._log = os.fdopen(descriptor, "w", encoding="utf-8", errors="replace", buffering=1)
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+
+    def say(self, text: str) -> None:
+        text = text.replace(self._secret, "********")
+        if self._log is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._log.write(f"{text}\n")
+        self._put({"say": text})
+
+    def end(self, message: dict[str, Any]) -> None:
+        """Send the last message, and wait a little until it is read."""
+        self._put(message)
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(None)
+        self._thread.join(10.0)
+
+    def _put(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(json.dumps(message))
+
+    def _write(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            for line in iter(self._lines.get, None):
+                sys.stdout.write(f"{line}\n")
+                sys.stdout.flush()
+
+
+class World:
+    """The ports of a guard: the service, the clock, and real processes."""
+
+    def __init__(self, order: Order, stop: Stop, speaker: Speaker) -> None:
+        self._order = order
+        self._stop = stop
+        self._speaker = speaker
+        self._parent = ParentRun(**order.parent)
+        self._client = Client(Connection(**order.connection))
+        self._work = Path(order.work_folder)
+        self._with_localhost = not order.localhost_is_listed
+        self._count = 0
+
+    def now(self) -> float:
+        return time.time()
+
+    def pause(self, seconds: float, *, despite_stop: bool = False) -> None:
+        if despite_stop:
+            time.sleep(seconds)
+        else:
+            self._stop.event.wait(seconds)
+
+    def say(self, text: str) -> None:
+        self._speaker.say(text)
+
+    def save(self, report: RunReport) -> None:
+        if self._order.report_folder is None:
+            return
+        try:
+            write_report(report, Path(self._order.report_folder))
+        except OSError as error:
+            # The machines matter more than the report; the result still goes to whoever started this.
+            self.say(f"The report cannot be written: {error}")
+
+    def stopped_by(self) -> str | None:
+        return self._stop.reason
+
+    def existing_snapshots(self, machine_ids: Sequence[str]) -> dict[str, list[Snapshot]]:
+        with pool_of(self._client) as pool:
+            reader = Reader(self._client, pool)
+            reader.existing_machines(machine_ids, skip_missing=False)
+            return reader.snapshots(machine_ids)
+
+    def snapshots(self, wish: Wish, *, check_mode: bool) -> Report:
+        report = run_snapshots(self._client, wish, check_mode=check_mode)
+        for warning in report.warnings:
+            self.say(f"Warning: {warning}")
+        return report
+
+    def machines(self, wish: MachineWish) -> Report:
+        return run_machines(self._client, wish, check_mode=False)
+
+    def check_playbook(self, playbook: str, hosts: Sequence[str]) -> None:
+        limit = self._limit_file(hosts, with_localhost=self._with_localhost)
+        argv = child_command(self._parent, playbook, limit, is_syntax_check=True)
+        rc, lines = self._ask(argv)
+        if rc != 0:
+            raise InputError(f"No maintenance was begun: {playbook} does not pass --syntax-check. {_shortened(lines)}")
+        if not self._order.localhost_is_listed:
+            return
+        limit = self._limit_file(hosts, with_localhost=True)
+        argv = child_command(self._parent, playbook, limit, is_syntax_check=True)
+        rc, lines = self._ask([_LIST_HOSTS if word == "--syntax-check" else word for word in argv])
+        plays = hosts_of_plays(lines) if rc == 0 else []
+        if any("localhost" in play for play in plays):
+            if any("localhost" in play and len(play) > 1 for play in plays):
+                raise InputError(
+                    f"No maintenance was begun: localhost is in the inventory, and {playbook} has a play on it "
+                    "together with machines. Leave it out of that play (hosts: all:!localhost) or of the inventory."
+                )
+            self._with_localhost = True
+
+    def run_playbook(self, playbook: str, hosts: Sequence[str]) -> tuple[int, list[dict[str, Any]]]:
+        self._count += 1
+        ledger = self._work / f"ledger-{self._count}"
+        limit = self._limit_file(hosts, with_localhost=self._with_localhost)
+        argv = child_command(self._parent, playbook, limit)
+        child = Child(argv, child_environment(self._parent, ledger), self.say)
+        (self._work / "child").write_text(f"{child.pid} {ledger.name}", encoding="utf-8")
+        self._stop.watch(child)
+        rc = child.wait()
+        self._stop.watch(None)
+        if rc not in _OWN_ENDS or self._stop.reason is not None:
+            # Its workers may live on.
+            child.end()
+        return rc, read_ledger(ledger)
+
+    def take_over(self) -> list[dict[str, Any]]:
+        """End the playbook that a dead guardian left, and return the lines of its ledger."""
+        try:
+            pid, name = (self._work / "child").read_text(encoding="utf-8").split()
+        except (OSError, ValueError):
+            return []
+        end_tree(int(pid))
+        return read_ledger(self._work / name)
+
+    def _ask(self, argv: Sequence[str]) -> tuple[int, list[str]]:
+        lines: list[str] = []
+        environ = {**child_environment(self._parent, self._work / "unused"), "ANSIBLE_FORCE_COLOR": "false"}
+        child = Child(argv, environ, lines.append)
+        self._stop.watch(child)
+        rc = child.wait()
+        self._stop.watch(None)
+        return rc, lines
+
+    def _limit_file(self, hosts: Sequence[str], *, with_localhost: bool) -> Path:
+        path = self._work / "limit"
+        path.write_text(limit_file_text(hosts, with_localhost=with_localhost), encoding="utf-8")
+        return path
+
+
+def hosts_of_plays(lines: Sequence[str]) -> list[set[str]]:
+    """The hosts of each play, from what C(ansible-playbook --list-hosts) prints."""
+    plays: list[set[str]] = []
+    is_list = False
+    for line in lines:
+        if re.fullmatch(r"    hosts \(\d+\):", line):
+            plays.append(set())
+            is_list = True
+        elif is_list and line.startswith("      ") and line.strip():
+            plays[-1].add(line.strip())
+        else:
+            is_list = False
+    return plays
+
+
+def _shortened(lines: Sequence[str]) -> str:
+    text = " ".join(" ".join(lines).split())
+    return text if len(text) <= 1500 else f"{text[:1500]}…"
+
+
+def _listen(stop: Stop) -> None:
+    """Until the starter is dead."""
+    for line in sys.stdin:
+        word, dummy, reason = line.strip().partition(" ")
+        if word == "stop":
+            stop.set(reason)
+    stop.set("parent_died")
+
+
+def main() -> None:
+    """Read the order, do it, and say what became of it."""
+    order = Order(**json.loads(sys.stdin.readline()))
+    adopt_orphans()
+    stop = Stop()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # A handler must not take the lock that the main thread may hold.
+    signal.signal(
+        signal.SIGTERM,
+        lambda *dummy: threading.Thread(target=stop.set, args=("sigterm",), daemon=True).start(),
+    )
+    threading.Thread(target=_listen, args=(stop,), daemon=True).start()
+    folder = order.report_folder
+    log = None if folder is None else Path(folder) / f"{order.report['run_id']}.log"
+    speaker = Speaker(order.connection["api_key"], log)
+    try:
+        message = _carry_out(order, stop, speaker)
+    finally:
+        if not order.is_successor or stop.reason != "parent_died":
+            shutil.rmtree(order.work_folder, ignore_errors=True)
+    speaker.end(message)
+    # Threads that wait for a starter that hangs must not keep this process.
+    os._exit(0)
+
+
+def _carry_out(order: Order, stop: Stop, speaker: Speaker) -> dict[str, Any]:
+    world = World(order, stop, speaker)
+    report = RunReport.from_dict(order.report)
+    settings = Settings(**order.settings)
+    try:
+        if order.is_successor and order.report_folder is not None:
+            lines = world.take_over()
+            report = load_report(Path(order.report_folder) / f"{report.run_id}.json")
+            stop.set("guardian_died")
+            Guard(report, settings, world).resume(lines)
+        else:
+            guard = Guard(report, settings, world)
+            guard.refuse()
+            guard.run()
+    except (InputError, PaperspaceError) as error:
+        return {"refused": str(error).replace(order.connection["api_key"], "********")}
+    return {"result": report.to_dict()}
+
+
+def order_line(order: Order) -> str:
+    """The order as the one line that a guardian reads."""
+    return json.dumps(asdict(order)) + "\n"
