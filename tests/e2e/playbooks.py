@@ -17,6 +17,10 @@ START: Task = {
     "name": "Start the new version",
     "ansible.builtin.command": "cat {{ disk }}/opt/app/version",
 }
+FINISH: Task = {
+    "name": "Clean up",
+    "ansible.builtin.shell": "echo yes > {{ disk }}/opt/app/done",
+}
 HOLD: Task = {
     "name": "Wait for the old version to end",
     "ansible.builtin.shell": "touch {{ disk }}/held; sleep 60",

@@ -11,15 +11,11 @@ from collections.abc import Callable
 import pytest
 
 from e2e.harness import MARK, Controller, Run
-from e2e.playbooks import INSTALL, cut_off, fail, play
+from e2e.playbooks import FINISH, INSTALL, cut_off, fail, play
 
 RUNS = 20
 # Two machines that come through, one that fails and one that is lost, in two waves. Others are not part of it.
 HOSTS = "web1,web2,web3,db1"
-FINISH = {
-    "name": "Clean up",
-    "ansible.builtin.shell": "echo yes > {{ disk }}/opt/app/done",
-}
 MAINTENANCE = [play(INSTALL, fail("web2"), cut_off("db1"), FINISH, hosts="paperspace")]
 
 
