@@ -80,6 +80,11 @@ class Run:
         """The output with its white space made single: Ansible wraps its warnings and errors."""
         return " ".join(self.output.split())
 
+    def errors(self) -> list[str]:
+        """The hosts and messages of the tasks that failed in the guarding play, after those that were guarded."""
+        own = self.output.rpartition("TASK [community.paperspace.maintenance : Refuse what could not be begun]")[2]
+        return [line.removeprefix("fatal: ") for line in own.splitlines() if line.startswith("fatal: ")]
+
     @property
     def rc(self) -> int:
         assert self.process.returncode is not None

@@ -61,10 +61,9 @@ def test_01_one_task_fails(controller: Controller) -> None:
     run = controller.maintain([play(INSTALL, fail("web2"))])
     reason = ("Migrate the database", "non-zero return code")
     controller.check(run, fates(OK, FAILED, OK), reasons={"web2": reason})
-    # Of the guarding play, after the one that was guarded.
-    errors = run.message.split("fatal: ")[2:]
-    assert [error.split(":")[0] for error in errors] == ["[web2]"]
-    assert all(text in errors[0] for text in reason)
+    [error] = run.errors()
+    assert error.startswith("[web2]")
+    assert all(text in error for text in (*reason, "rolled back"))
 
 
 def test_02_one_host_becomes_unreachable(controller: Controller) -> None:
@@ -332,6 +331,43 @@ def test_23_restore_of_one_machine_fails(controller: Controller) -> None:
     assert controller.snapshot_names()["web2"] == [f"maint-{run_id}-restored"]
     assert controller.disks()["web2"] == run.fleet["web2"]
     assert controller.restored() == ["web3", "web2"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_23_answer_to_a_restore_is_lost(controller: Controller, when: str) -> None:
+    """It is found out whether the restore was taken up, and each machine is put back once."""
+    controller.simulator.add_fault("lost", path=".*/restore", method="POST", when=when, nth=1)
+    run = controller.maintain([play(INSTALL, fail("web2", "web3"))])
+    controller.check(run, fates(OK, FAILED, FAILED))
+
+
+def test_23_service_is_away_when_it_is_needed(controller: Controller) -> None:
+    """It goes as the maintenance fails, and comes back after the first tries."""
+    for number, action in enumerate(("html", "status", "empty", "lost")):
+        controller.simulator.add_fault(action, path=".*/restore", method="POST", nth=number + 1)
+    controller.simulator.add_fault("status", status=503, path="/machines.*", method="GET", nth=[3, 4, 5])
+    run = controller.maintain([play(INSTALL, fail("web2"))])
+    controller.check(run, fates(OK, FAILED, OK))
+
+
+def test_rolled_back_machine_that_stays_off_is_started(controller: Controller) -> None:
+    controller.simulator.settings(restore_ends="off")
+    run = controller.maintain([play(INSTALL, fail("web2"))])
+    controller.check(run, fates(OK, FAILED, OK))
+
+
+def test_rolled_back_machine_that_does_not_answer_is_reported(controller: Controller) -> None:
+    """It was away before the maintenance: its snapshot has no network either."""
+    (controller.disk("web2") / "etc/network").write_text("down\n")
+    run = controller.maintain([play(INSTALL)], reconnect_timeout=2)
+    machine = run.machine("web2")
+    assert (machine["outcome"], machine["verdict"]) == ("rolled_back", "unreachable")
+    assert machine["reconnect"]["status"] == "silent"
+    assert machine["reconnect"]["error"]
+    assert controller.disks()["web2"] == run.fleet["web2"]
+    assert controller.restored() == ["web2"]
+    assert run.rc != 0
+    assert any("web2" in error and "answer" in error for error in run.errors())
 
 
 def test_30_verification_fails_after_a_good_maintenance(controller: Controller) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from e2e.harness import FAILED, OK, UNREACHABLE, Controller
-from e2e.playbooks import INSTALL, cut_off, fail, play
+from e2e.harness import FAILED, INCOMPLETE, OK, UNREACHABLE, Controller
+from e2e.playbooks import HOLD, INSTALL, cut_off, fail, play
 
 RUNNER = """
 import json, sys
@@ -32,23 +32,24 @@ def test_check_mode_changes_nothing_and_shows_the_plan(controller: Controller) -
     assert run.rc == 0, run.output
     assert controller.disks() == run.fleet
     assert controller.simulator.calls("POST", "PUT", "PATCH", "DELETE") == []
-    report = run.report()
-    assert report["check_mode"] is True
-    assert report["status"] == "succeeded"
-    assert [machine["wave"] for machine in report["machines"]] == [1, 2, 2]
-    assert [machine["snapshot"]["id"] for machine in report["machines"]] == [None] * 3
-    # The child showed what would change.
-    assert "+2.0" in run.output
+    # The child showed what would change, and the guard what it would have done; there is nothing to keep of it.
+    assert run.output.count("+2.0") == 3
+    assert "Wave 1 of 2: web1" in run.output
+    assert "Wave 2 of 2: web2, web3" in run.output
+    assert "3 machines: 3 would be kept." in run.output
+    assert not controller.reports.exists()
     controller.check_secrecy(run)
 
 
 def test_check_mode_tells_of_failures_and_rolls_nothing_back(controller: Controller) -> None:
     run = controller.maintain([play(fail("web2", check_mode=False))], "-C")
     assert run.rc != 0
-    assert controller.restored() == []
     assert controller.simulator.calls("POST", "PUT", "PATCH", "DELETE") == []
-    verdicts = {machine["host"]: machine["verdict"] for machine in run.report()["machines"]}
-    assert verdicts == {"web1": "ok", "web2": "failed", "web3": "ok"}
+    assert "3 machines: 2 would be kept, 1 would be rolled back." in run.output
+    [error] = run.errors()
+    assert error.startswith("[web2]")
+    assert "would be rolled back" in error
+    assert "Migrate the database" in error
 
 
 def test_limit(controller: Controller) -> None:
@@ -174,8 +175,6 @@ def test_machines_that_the_inventory_plugin_finds(controller: Controller) -> Non
     source = {"plugin": "community.paperspace.paperspace", "connect_with": "public_ip", "groups": {"machines": True}}
     (inventory / "fleet.paperspace.yml").write_text(yaml.safe_dump(source))
     plays = [play(INSTALL, cut_off("web2"), hosts="machines")]
-    for machine_id in simulator.ids().values():
-        simulator.change_machine(machine_id, dynamicPublicIp=True)
     before = {machine["name"]: machine["publicIp"] for machine in simulator.machines()}
     run = controller.maintain(plays, limit="web1,web2", inventory=inventory)
     controller.check(run, {"web1": OK, "web2": UNREACHABLE})
@@ -217,8 +216,34 @@ def test_ansible_runner(controller: Controller) -> None:
     for file in controller.folder.glob("runner/artifacts/*/command"):
         file.unlink()
     controller.check(run, {"web1": OK, "web2": FAILED, "web3": OK})
-    assert "TASK [Install the new version]" in run.output
     events = [json.loads(file.read_text()) for file in controller.folder.glob("runner/artifacts/*/job_events/*.json")]
-    failures = [event for event in events if event["event"] == "runner_on_failed"]
-    assert len(failures) == 1
-    assert "web2" in json.dumps(failures[0]["event_data"]["res"])
+    said = "".join(event["stdout"] for event in events)
+    assert "TASK [Install the new version]" in said
+    assert "changed: [web1]" in said
+    # The runner's own account is of the guarding play.
+    failures = [event["event_data"] for event in events if event["event"] == "runner_on_failed"]
+    assert [failure["host"] for failure in failures] == ["web2"]
+    assert "Migrate the database" in failures[0]["res"]["msg"]
+
+
+def test_ansible_runner_cancels(controller: Controller) -> None:
+    """It ends the command with SIGTERM, all of the command's session with SIGKILL a little later."""
+    controller.ansible.write("patch.yml", [play(INSTALL, HOLD)])
+    settings = {
+        "private_data_dir": str(controller.folder / "runner"),
+        "inventory": str(controller.simulator.inventory),
+        "limit": "web1",
+        "timeout": 12,
+        "extravars": {
+            "maintenance_playbook": str(controller.folder / "patch.yml"),
+            "maintenance_report_dir": str(controller.reports),
+        },
+    }
+    (controller.folder / "runner").mkdir()
+    run = controller.start(sys.executable, "-c", RUNNER, json.dumps(settings))
+    run.until(lambda: controller.is_held("web1"))
+    run.until_all_is_over()
+    assert "status: timeout" in run.output, run.output
+    for file in controller.folder.glob("runner/artifacts/*/command"):
+        file.unlink()
+    controller.check(run, {"web1": INCOMPLETE}, ended_by=run.report()["ended_by"])

@@ -170,6 +170,24 @@ def test_unknown_key(controller: Controller) -> None:
     controller.check_refusal(run, "API key")
 
 
+def test_strategy_of_the_guarding_play(controller: Controller) -> None:
+    controller.ansible.environment["ANSIBLE_STRATEGY"] = "free"
+    run = controller.maintain(PLAYBOOK)
+    controller.check_refusal(run, "linear")
+
+
+def test_run_id_that_these_machines_have_had_already(controller: Controller) -> None:
+    """Its snapshot is of another time: to go back to it would lose what was done since."""
+    run_id = "20260131T235959Z-1a2b"
+    first = controller.maintain(PLAYBOOK, run_id=run_id, limit="web1")
+    assert first.rc == 0, first.output
+    controller.simulator.clear_log()
+    second = controller.maintain(PLAYBOOK, run_id=run_id, limit="web1", keep=5)
+    assert second.rc != 0
+    assert controller.simulator.calls("POST") == []
+    assert controller.snapshot_names()["web1"] == [f"maint-{run_id}-ok"]
+
+
 def test_guard_inside_of_a_guard(controller: Controller) -> None:
     """A guarded playbook that is itself the guard would wait for itself."""
     run = controller.maintain(["community.paperspace.maintenance"], limit="web1")

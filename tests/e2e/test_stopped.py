@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
+import shutil
 import signal
+import time
 from collections.abc import Callable
 
 import pytest
@@ -23,7 +26,7 @@ from e2e.harness import (
     marked,
     parent_of,
 )
-from e2e.playbooks import FINISH, HOLD, INSTALL, only, play
+from e2e.playbooks import FINISH, HOLD, INSTALL, fail, only, play
 
 HOSTS = ("web1", "web2", "web3")
 HOLD_WEB2 = {**HOLD, "when": only("web2")}
@@ -56,6 +59,7 @@ WAYS = pytest.mark.parametrize(
 def test_stopped_in_the_maintenance(controller: Controller, stop: Callable[[Run], None], ended_by: str) -> None:
     run = controller.start_maintenance([play(INSTALL, HOLD_WEB2)])
     run.until(lambda: controller.is_held("web2"))
+    assert not any(controller.simulator.key in command_line(process) for process in marked(run.mark))
     # The output is live.
     run.until(lambda: "TASK [Wait for the old version to end]" in run.output, timeout=5)
     stop(run)
@@ -142,6 +146,65 @@ def test_26_parent_is_killed_in_the_rollback(controller: Controller) -> None:
     report = run.report()
     controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by=report["ended_by"])
     assert report["ended_by"] in ("sigint", "parent_died")
+
+
+def test_every_process_is_asked_to_end(controller: Controller) -> None:
+    """As when the controller shuts down, or systemd stops a unit: the rollback is what it has to wait for."""
+    run = controller.start_maintenance([play(INSTALL, HOLD_WEB2)])
+    run.until(lambda: controller.is_held("web2"))
+    for process in marked(run.mark):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGTERM)
+    run.until_all_is_over()
+    assert run.report()["ended_by"] in ("sigterm", "parent_died")
+    controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by=run.report()["ended_by"])
+
+
+def test_reports_vanish_and_cannot_be_written_again(controller: Controller) -> None:
+    """The machines matter more."""
+    run = controller.start_maintenance([play(INSTALL, fail("web1"), HOLD_WEB2)])
+    run.until(lambda: controller.is_held("web2"))
+    run_id = run.report()["run_id"]
+    shutil.rmtree(controller.reports)
+    controller.reports.write_text("in the way")
+    run.kill(signal.SIGTERM)
+    run.until_all_is_over()
+    for host in HOSTS:
+        assert controller.disks()[host] == run.fleet[host]
+        assert controller.snapshot_names()[host] == [f"maint-{run_id}-restored"]
+    assert run.rc != 0
+
+
+def test_work_folder_vanishes(controller: Controller) -> None:
+    """Without the ledger nothing is proven."""
+    run = controller.start_maintenance(
+        [play(INSTALL, {**HOLD, "ansible.builtin.shell": "touch {{ disk }}/held; sleep 3"})]
+    )
+    run.until(lambda: controller.is_held("web1"))
+    for folder in controller.folder.glob("tmp/*"):
+        shutil.rmtree(folder)
+    run.until_all_is_over()
+    controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_one_process_is_killed(controller: Controller, seed: int) -> None:
+    """Any one of them, at any time, as when memory runs out: those that are left see to the machines by themselves."""
+    chance = random.Random(seed)
+    run = controller.start_maintenance([play(INSTALL, FINISH)], waves=[2, 1])
+    time.sleep(chance.uniform(1.0, 6.0))
+    processes = [process for process in sorted(marked(run.mark)) if not command_line(process).startswith("ssh")]
+    if processes:
+        victim = chance.choice(processes)
+        print(f"killed: {command_line(victim)}")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+    run.until_all_is_over()
+    controller.check_guarded(run)
+    if any(controller.snapshot_names().values()):
+        assert run.status() in ("succeeded", "failed")
+    if run.rc == 0:
+        assert run.status() == "succeeded"
 
 
 def child_of(run: Run) -> int:

@@ -1,0 +1,192 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Playbooks of many forms, as users write them: who is proven well, and who is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from e2e.harness import FAILED, INCOMPLETE, OK, UNREACHABLE, UNTOUCHED, Controller
+from e2e.playbooks import INSTALL, START, Play, Task, cut_off, fail, only, play
+
+WEB = ("web1", "web2", "web3")
+
+
+def test_plays_on_others_and_imported_playbooks(controller: Controller) -> None:
+    """Groups that are empty here, hosts outside of the limit, playbooks in playbooks, roles, handlers."""
+    (controller.folder / "roles/app/tasks").mkdir(parents=True)
+    controller.ansible.write("roles/app/tasks/main.yml", [{**INSTALL, "notify": "Restart"}])
+    controller.ansible.write("more.yml", [play(hosts="db"), play(hosts="no_such_group"), play()])
+    handlers = [{"name": "Restart", "ansible.builtin.command": "true"}]
+    first: Play = {**play(), "pre_tasks": [START], "roles": ["app"], "post_tasks": [START], "handlers": handlers}
+    run = controller.maintain([first, {"ansible.builtin.import_playbook": "more.yml"}])
+    controller.check(run, dict.fromkeys(WEB, OK))
+
+
+def test_imported_playbook_is_not_reached(controller: Controller) -> None:
+    controller.ansible.write("more.yml", [play()])
+    plays = [play(INSTALL, fail("web2"), any_errors_fatal=True), {"ansible.builtin.import_playbook": "more.yml"}]
+    controller.check(controller.maintain(plays), {"web1": INCOMPLETE, "web2": FAILED, "web3": INCOMPLETE})
+
+
+def test_group_that_the_playbook_makes(controller: Controller) -> None:
+    """The hosts of the second play are known only when it begins."""
+    group: Task = {
+        "name": "Find those that need it",
+        "ansible.builtin.group_by": {"key": "{{ 'old' if inventory_hostname != 'web3' else 'new' }}"},
+    }
+    plays = [play(INSTALL, group), play(fail("web1"), hosts="old")]
+    controller.check(controller.maintain(plays), {"web1": FAILED, "web2": OK, "web3": OK})
+
+
+def test_play_whose_hosts_are_a_template_is_not_reached(controller: Controller) -> None:
+    plays = [play(INSTALL, cut_off("web1"), serial=1), play(hosts="{{ somewhere | default('web2') }}")]
+    run = controller.maintain(plays)
+    controller.check(run, {"web1": UNREACHABLE, "web2": UNTOUCHED, "web3": UNTOUCHED})
+
+
+def test_task_that_runs_once_fails_for_all(controller: Controller) -> None:
+    once = {**fail(), "when": True, "run_once": True}
+    controller.check(
+        controller.maintain([play(INSTALL, once)]), {"web1": FAILED, "web2": INCOMPLETE, "web3": INCOMPLETE}
+    )
+
+
+def test_task_for_one_host_breaks_another(controller: Controller) -> None:
+    """It is delegated: web1 takes web2, which is done already, from the network."""
+    deploy = {**cut_off("web1"), "delegate_to": "web2"}
+    deploy["ansible.builtin.shell"] = "echo down > {{ hostvars['web2'].disk }}/etc/network; sleep 9"
+    plays = [play(INSTALL, hosts="web2"), play(INSTALL, deploy, hosts="web1,web3")]
+    run = controller.maintain(plays)
+    controller.check(run, {"web1": UNREACHABLE, "web2": UNREACHABLE, "web3": OK})
+
+
+def test_host_is_changed_only_by_a_task_for_another(controller: Controller) -> None:
+    """No play targets web2, and yet it is not untouched: when the run is lost, it must come back too."""
+    other: Task = {
+        "name": "Change the neighbour",
+        "ansible.builtin.shell": "echo 2.0 > {{ hostvars['web2'].disk }}/opt/app/version",
+        "delegate_to": "web2",
+        "when": only("web1"),
+    }
+    plays = [play(INSTALL, other, fail("web1"), hosts="web1")]
+    run = controller.maintain(plays, limit="web1,web2", rollback_scope="wave")
+    report = run.report()
+    assert [machine["outcome"] for machine in report["machines"]] == ["rolled_back", "rolled_back"]
+    assert controller.disks()["web2"] == run.fleet["web2"]
+
+
+def test_handlers_are_forced_after_a_failure(controller: Controller) -> None:
+    handlers = [{"name": "Restart", "ansible.builtin.command": "true"}]
+    plays = [play({**INSTALL, "notify": "Restart"}, fail("web2"), handlers=handlers, force_handlers=True)]
+    controller.check(controller.maintain(plays), {"web1": OK, "web2": FAILED, "web3": OK})
+
+
+def test_rescue_ends_the_host(controller: Controller) -> None:
+    block: Task = {
+        "name": "Try",
+        "block": [INSTALL, fail("web2")],
+        "rescue": [{"name": "Leave it so", "ansible.builtin.meta": "end_host"}],
+    }
+    controller.check(controller.maintain([play(block)]), dict.fromkeys(WEB, OK))
+
+
+def test_failure_before_the_end_of_a_play_on_purpose(controller: Controller) -> None:
+    end: Task = {"name": "That is all", "ansible.builtin.meta": "end_play"}
+    plays = [play(INSTALL, fail("web2"), end)]
+    controller.check(controller.maintain(plays), {"web1": OK, "web2": FAILED, "web3": OK})
+
+
+def test_always_fails_after_a_rescue(controller: Controller) -> None:
+    block: Task = {"name": "Try", "block": [INSTALL, fail("web2")], "rescue": [START], "always": [fail("web3")]}
+    controller.check(controller.maintain([play(block)]), {"web1": OK, "web2": OK, "web3": FAILED})
+
+
+@pytest.mark.parametrize("kind", ["loop", "async", "retries"])
+def test_tasks_that_take_several_tries(controller: Controller, kind: str) -> None:
+    task = fail("web2")
+    if kind == "loop":
+        task = {**task, "ansible.builtin.shell": "test {{ item }} != b", "loop": ["a", "b", "c"]}
+    elif kind == "async":
+        task = {**task, "async": 30, "poll": 1}
+    else:
+        task = {**task, "register": "tried", "until": "tried is succeeded", "retries": 2, "delay": 0}
+    run = controller.maintain([play(INSTALL, task)], limit="web1,web2")
+    controller.check(run, {"web1": OK, "web2": FAILED})
+
+
+def test_secrets_of_the_playbook_stay_out_of_the_report(controller: Controller) -> None:
+    secret = "pass" + "phrase-0815"
+    task: Task = {
+        "name": "Set the passphrase",
+        "ansible.builtin.shell": f"echo {secret} >&2; exit 1",
+        "no_log": True,
+        "when": only("web2"),
+    }
+    run = controller.maintain([play(INSTALL, task)])
+    controller.check(run, {"web1": OK, "web2": FAILED, "web3": OK})
+    assert secret not in run.output
+    for file in controller.reports.iterdir():
+        assert secret not in file.read_text("utf-8")
+
+
+def test_questions_of_the_playbook_get_no_answer(controller: Controller) -> None:
+    """There is nobody to ask: Ansible goes on without, as it does whenever its input is no terminal."""
+    prompt = [{"name": "certain", "prompt": "Are you sure?", "default": "no"}]
+    pause: Task = {"name": "Ask again", "ansible.builtin.pause": {"prompt": "Really?"}}
+    run = controller.maintain([play(INSTALL, pause, vars_prompt=prompt)], limit="web1")
+    assert run.report()["machines"][0]["outcome"] in ("ok", "untouched", "rolled_back")
+
+
+def test_tags_that_no_task_has_leave_all_untouched(controller: Controller) -> None:
+    run = controller.maintain([play(INSTALL)], "--tags", "nothing")
+    controller.check(run, dict.fromkeys(WEB, UNTOUCHED))
+
+
+def with_localhost(controller: Controller) -> Any:
+    """An inventory of the machines in which localhost is listed too."""
+    folder = controller.folder / "inventory"
+    folder.mkdir()
+    (folder / "machines.yml").symlink_to(controller.simulator.inventory)
+    (folder / "here").write_text("localhost ansible_connection=local\n")
+    return folder
+
+
+def test_localhost_in_the_inventory(controller: Controller) -> None:
+    count = {"name": "Drain", "ansible.builtin.shell": "echo drained >> {{ playbook_dir }}/drained"}
+    local: Play = {"hosts": "localhost", "gather_facts": False, "tasks": [count]}
+    run = controller.maintain([play(INSTALL), local, play(START)], inventory=with_localhost(controller))
+    controller.check(run, dict.fromkeys(WEB, OK))
+    assert (controller.folder / "drained").read_text() == "drained\n"
+
+
+def test_localhost_in_the_inventory_and_a_play_on_all(controller: Controller) -> None:
+    """Without a play that needs it, localhost stays out of the plays on all hosts, as the limit says."""
+    run = controller.maintain([play(INSTALL, hosts="all")], inventory=with_localhost(controller))
+    controller.check(run, dict.fromkeys(WEB, OK))
+
+
+def test_first_play_on_localhost_fails(controller: Controller) -> None:
+    """Nothing has begun on the machines: nothing is rolled back, and yet it is no success."""
+    local: Play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "connection": "local",
+        "tasks": [{**fail(), "when": True}],
+    }
+    run = controller.maintain([local, play(INSTALL)])
+    assert run.rc != 0
+    report = run.report()
+    assert report["status"] == "failed"
+    assert {machine["verdict"] for machine in report["machines"]} == {"untouched"}
+    assert controller.disks() == run.fleet
+    assert controller.restored() == []
+    assert all(controller.snapshot_names()[host] == [f"maint-{report['run_id']}-ok"] for host in WEB)
+
+
+def test_no_host_of_the_first_play_is_left_for_the_second(controller: Controller) -> None:
+    plays = [play(INSTALL, fail(*WEB)), play(INSTALL, hosts="paperspace")]
+    run = controller.maintain(plays, limit="web,db1")
+    controller.check(run, {**dict.fromkeys(WEB, FAILED), "db1": UNTOUCHED})
