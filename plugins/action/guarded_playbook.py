@@ -114,7 +114,9 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         del tmp
-        dummy, options = self.validate_argument_spec(argument_spec=argument_spec(**SPEC))
+        dummy, options = self.validate_argument_spec(  # type: ignore[no-untyped-call, unused-ignore]
+            argument_spec=argument_spec(**SPEC)
+        )
         try:
             if options["answers"] is not None:
                 return {**result, **_with_answers(options)}
@@ -259,10 +261,12 @@ def _planned(options: Mapping[str, Any], parent: ParentRun, *, check_mode: bool)
         raise InputError(f"{'machines' if not machines else 'playbooks'} is empty: there is nothing to do.")
     run_id = options["run_id"] or new_run_id(datetime.now(timezone.utc), randbelow)
     if not is_run_id(run_id):
-        raise InputError(f"{run_id!r} is not a run id; one looks like 20260131T235959Z-1a2b.")
+        raise InputError(f"maintenance_run_id {run_id!r} is not a run id; one looks like 20260131T235959Z-1a2b.")
     for option in ("soak", "wait_timeout"):
         if not 0 <= options[option] < float("inf") or (option == "wait_timeout" and not options[option]):
-            raise InputError(f"{option} must be a number of seconds that one can wait, not {options[option]:g}.")
+            raise InputError(
+                f"maintenance_{option} must be a number of seconds that one can wait, not {options[option]:g}."
+            )
     return RunReport(
         run_id,
         prefix=options["prefix"],
@@ -330,8 +334,8 @@ def _with_answers(options: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(f"There is no report of run {options['run_id']} in {folder}: {error.strerror}.") from None
     for machine in report.machines:
         if machine.host in options["answers"]:
-            error = str(options["answers"][machine.host] or "")
-            machine.reconnect = ReconnectReport("silent" if error else "answers", error or None)
+            silence = str(options["answers"][machine.host] or "")
+            machine.reconnect = ReconnectReport("silent" if silence else "answers", silence or None)
     try:
         write_report(report, folder)
     except OSError as error:

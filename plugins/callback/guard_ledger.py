@@ -49,14 +49,15 @@ def _watch_iterators(remember: Callable[[PlayIterator], None]) -> None:
     Callbacks are not told when a host has come to the end of a play: C(end_host), C(any_errors_fatal), a lost batch
     and the like show only in the iterator, and Ansible hands it to nobody.
     """
-    made = PlayIterator.__init__
+    iterator_class: Any = PlayIterator
+    made = iterator_class.__init__
 
     @functools.wraps(made)
     def make(self: PlayIterator, *args: Any, **kwargs: Any) -> None:
         made(self, *args, **kwargs)
         remember(self)
 
-    PlayIterator.__init__ = make
+    iterator_class.__init__ = make
 
 
 class CallbackModule(CallbackBase):
@@ -66,7 +67,7 @@ class CallbackModule(CallbackBase):
     CALLBACK_NEEDS_ENABLED = True
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
         self._file: Any = None
         self._touched: set[str] = set()
         self._plays: list[Any] = []
@@ -74,8 +75,8 @@ class CallbackModule(CallbackBase):
         self._iterator: PlayIterator | None = None
 
     def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
-        super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
-        path = self.get_option("path")
+        super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)  # type: ignore[no-untyped-call, unused-ignore]
+        path = self.get_option("path")  # type: ignore[no-untyped-call, unused-ignore]
         # Nothing that a task starts on the controller is to write to this ledger.
         os.environ.pop(_PATH_VARIABLE, None)
         if not path or self._file is not None:
@@ -157,7 +158,8 @@ class CallbackModule(CallbackBase):
 
     def _has_ended(self, iterator: PlayIterator, name: str) -> bool:
         host = self._inventory_of(iterator._play).get_host(name)
-        if host is None or name in iterator._play._removed_hosts or iterator.is_failed(host):
+        # Not by _removed_hosts: those that end_host and end_play ended are among them.
+        if host is None or iterator.is_failed(host):
             return False
         dummy, task = iterator.get_next_task_for_host(host, peek=True)
         return task is None
@@ -174,13 +176,14 @@ class CallbackModule(CallbackBase):
 
     def _on_end_of_delegation(self, result: Any) -> None:
         if _task_of(result).delegate_to:
-            self._write("delegated", host=_host_of(result), targets=sorted(_delegates(result)))
+            self._write("delegated", host=_host_of(result), targets=sorted(set(_delegates(result))))
 
     def _on_failed(self, result: Any, ignore_errors: bool) -> None:
         self._on_end_of_delegation(result)
-        if ignore_errors or not self._is_lost(result):
-            return
-        self._write("failed", **_trouble(result), for_all=bool(_task_of(result).run_once))
+        if not ignore_errors:
+            # Ansible tells of an include that fails before it marks the host: then only the end of the play shows it.
+            event = "failed" if self._is_lost(result) else "rescued"
+            self._write(event, **_trouble(result), for_all=bool(_task_of(result).run_once))
 
     def _on_unreachable(self, result: Any) -> None:
         self._on_end_of_delegation(result)
@@ -248,13 +251,13 @@ def _trouble(result: Any) -> dict[str, Any]:
         "host": _host_of(result),
         "task": _task_of(result).get_name(),
         "error": _error_in(content),
-        "targets": sorted(_delegates(result)),
+        "targets": sorted(set(_delegates(result))),
     }
 
 
 def _error_in(content: dict[str, Any]) -> str:
     """What went wrong, in one line: the message, and what the command said at last."""
-    texts = [str(content.get("msg") or "")]
+    texts = [str(content.get("msg") or content.get("reason") or "")]
     texts += [
         f"{item.get('item', '')}: {item.get('msg', '')}"
         for item in content.get("results") or ()
@@ -272,3 +275,8 @@ def _delegates(result: Any) -> Iterable[str]:
         host = (part.get("_ansible_delegated_vars") or {}).get("ansible_delegated_host")
         if host:
             yield str(host)
+    if content.get("unreachable"):
+        # It does not say where it was delegated to; the worker's own copy of the task does.
+        fields = getattr(result, "task_fields", None) or getattr(result, "_task_fields", None) or {}
+        if fields.get("delegate_to"):
+            yield str(fields["delegate_to"])

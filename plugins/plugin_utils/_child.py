@@ -38,7 +38,7 @@ class Child:
     def __init__(self, argv: Sequence[str], environ: Mapping[str, str], on_line: Callable[[str], None]) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - the parent's own command
             list(argv),
-            env=dict(environ),
+            env={**environ, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

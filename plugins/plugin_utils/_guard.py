@@ -95,13 +95,21 @@ class Guard:
         by_id = {machine.machine_id: machine for machine in self._report.machines}
         listing = self._ports.existing_snapshots(list(by_id))
         open_runs: dict[str, list[str]] = {}
+        reused: list[str] = []
         for machine_id, snapshots in listing.items():
             for snapshot in snapshots:
                 run = None if snapshot.is_auto_snapshot else parse_run_name(snapshot.name, self._report.prefix)
                 if run is not None and not run.is_closed:
                     open_runs.setdefault(run.run_id, []).append(by_id[machine_id].host)
+                elif run is not None and run.run_id == self._report.run_id:
+                    reused.append(by_id[machine_id].host)
         if open_runs:
             raise InputError(self._open_runs_message(open_runs))
+        if reused:
+            raise InputError(
+                f"No maintenance was begun: run {self._report.run_id} is over on {', '.join(reused)}. A run id can be "
+                "shared by machines, and each of them can have it once: give another maintenance_run_id, or none."
+            )
         hosts = [machine.host for machine in self._report.machines]
         for playbook in self._report.playbooks:
             self._ports.check_playbook(playbook, hosts)

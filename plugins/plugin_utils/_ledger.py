@@ -51,6 +51,8 @@ class _Ledger:
     touched: set[str] = field(default_factory=set)
     # The first failure of each host, and those that fail all hosts of their batch.
     troubles: dict[str, Verdict] = field(default_factory=dict)
+    # The last failure of each host that a rescue may have taken over.
+    rescued: dict[str, Reason] = field(default_factory=dict)
     common: list[tuple[set[str], Reason]] = field(default_factory=list)
     # Tasks that run on a host which only their end names, by the host that they are for.
     delegating: dict[str, str] = field(default_factory=dict)
@@ -124,6 +126,8 @@ def _take(ledger: _Ledger, line: Mapping[str, Any]) -> None:
     elif event == "delegated":
         ledger.delegating.pop(line["host"], None)
         ledger.touched.update(line["targets"])
+    elif event == "rescued":
+        ledger.rescued[line["host"]] = Reason(line["host"], line["task"], line["error"])
     elif event in ("failed", "unreachable"):
         _take_trouble(ledger, line)
 
@@ -157,7 +161,8 @@ def _verdict(ledger: _Ledger, host: str) -> Verdict:
     for batch, reason in ledger.common:
         if host in batch:
             return _incomplete(reason, "A task that ran once for all hosts failed")
-    cause = next((verdict.reason for verdict in reversed(ledger.troubles.values())), None)
+    causes = [ledger.rescued.get(host), *(verdict.reason for verdict in reversed(ledger.troubles.values()))]
+    cause = next(filter(None, causes), None)
     for play in ledger.plays.values():
         if play.targets(host) and not play.is_over_for(host):
             return _incomplete(cause, f"The play {play.name!r} ended before this host had run it to the end")
