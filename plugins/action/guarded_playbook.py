@@ -203,7 +203,7 @@ class _Guardian:
                     self._look_after_parent()
                     continue
                 self._look_after_parent()
-                chunk = output.read()
+                chunk: bytes | None = output.read()
                 if chunk is None:
                     continue
                 if not chunk:

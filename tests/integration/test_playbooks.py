@@ -233,15 +233,22 @@ def test_prune_keeps_the_newest_closed_runs_and_whatever_is_not_theirs(ansible: 
 
 
 UPGRADE = [
-    {"name": "Upgrade", "ansible.builtin.shell": "echo new > {{ disk }}/app"},
-    {"name": "Start", "ansible.builtin.command": "false", "when": "inventory_hostname in broken | default([])"},
+    {
+        "hosts": "all",
+        "gather_facts": False,
+        "tasks": [
+            {"name": "Upgrade", "ansible.builtin.shell": "echo new > {{ disk }}/app"},
+            {"name": "Start", "ansible.builtin.command": "false", "when": "inventory_hostname in broken | default([])"},
+        ],
+    }
 ]
+MAINTENANCE = ("-e", "maintenance_playbook=upgrade.yml")
 
 
 def test_maintenance_that_goes_well_closes_and_prunes(ansible: Any, simulator: Any) -> None:
     simulator.add_snapshot(simulator.ids()["web1"], OK)
     ansible.write("upgrade.yml", UPGRADE)
-    play(ansible, simulator, "maintenance", "-l", "web1,web2", "-e", "maintenance_tasks=upgrade.yml")
+    play(ansible, simulator, "maintenance", "-l", "web1,web2", *MAINTENANCE)
     assert (disk(simulator, "web1") / "app").read_text() == "new\n"
     [kept] = names(simulator)["web1"]
     assert kept.endswith("-ok")
@@ -250,15 +257,14 @@ def test_maintenance_that_goes_well_closes_and_prunes(ansible: Any, simulator: A
 
 def test_maintenance_that_fails_on_one_machine_puts_that_one_back(ansible: Any, simulator: Any) -> None:
     ansible.write("upgrade.yml", UPGRADE)
-    arguments = ("-e", "maintenance_tasks=upgrade.yml", "-e", '{"broken": ["web2"]}')
-    run = (*arguments, "-e", f"maintenance_run_id={RUN}", "-e", "rollback_reconnect=false", "-l", "web")
-    result = play(ansible, simulator, "maintenance", *run, rc=2)
-    assert "The maintenance of web2 failed, and was undone. Start:" in result.message
+    arguments = (*MAINTENANCE, "-e", '{"broken": ["web2"]}', "-l", "web")
+    result = play(ansible, simulator, "maintenance", *arguments, "-e", f"maintenance_run_id={RUN}", rc=2)
+    assert "web2: rolled back. web2: Start:" in result.message
     assert [(disk(simulator, name) / "app").exists() for name in ("web1", "web2", "web3")] == [True, False, True]
     assert names(simulator) == {"web1": [OK], "web2": [RESTORED], "web3": [OK], "db1": [], "db2": []}
 
 
 def test_maintenance_in_check_mode_changes_nothing(ansible: Any, simulator: Any) -> None:
     ansible.write("upgrade.yml", UPGRADE)
-    play(ansible, simulator, "maintenance", "--check", "-l", "web", "-e", "maintenance_tasks=upgrade.yml")
+    play(ansible, simulator, "maintenance", "--check", "-l", "web", *MAINTENANCE)
     assert simulator.calls("POST", "PUT", "PATCH", "DELETE") == []
