@@ -11,7 +11,7 @@ type: notification
 short_description: Write what becomes of each host to a file
 version_added: 0.2.0
 author:
-  - The community.paperspace authors
+  - The community.paperspace authors (@ansible-community)
 description:
   - Appends one line of JSON for each event from which it follows whether a host ran everything to its end; each line is
     on the disk before Ansible goes on.

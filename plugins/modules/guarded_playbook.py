@@ -3,6 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# The action plugin of the same name does it all, on the controller.
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -10,7 +12,7 @@ module: guarded_playbook
 short_description: Run playbooks between snapshot and rollback
 version_added: 0.2.0
 author:
-  - The community.paperspace authors
+  - The community.paperspace authors (@ansible-community)
 description:
   - Takes a snapshot of each machine, runs the playbooks unmodified, in an C(ansible-playbook) of their own, and rolls
     back
@@ -187,14 +189,3 @@ report_files:
   returned: always
   sample: [/home/me/paperspace-runs/20260131T235959Z-1a2b.json]
 """
-
-from ansible.module_utils.basic import AnsibleModule
-
-
-def main() -> None:
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    module.fail_json(msg="guarded_playbook runs on the controller only; its action plugin was not found.")
-
-
-if __name__ == "__main__":
-    main()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,21 @@ __all__ = ["ansible", "collections", "controller", "new_controller", "simulator"
 
 
 @pytest.fixture
-def new_controller(tmp_path: Path, collections: Path, simulator: Any) -> Iterator[Callable[[], Controller]]:
+def new_controller(collections: Path, simulator: Any) -> Iterator[Callable[[], Controller]]:
     """Makes computers that know nothing of each other: each has a folder and a home of its own."""
     made: list[Controller] = []
+    # Ansible and ssh have sockets in it, whose paths must be short.
+    with tempfile.TemporaryDirectory(prefix="e2e-", ignore_cleanup_errors=True) as root:
 
-    def make() -> Controller:
-        folder = tmp_path / f"controller-{len(made) + 1}"
-        folder.mkdir()
-        made.append(Controller(Ansible(folder, collections, simulator), simulator))
-        return made[-1]
+        def make() -> Controller:
+            folder = Path(root).resolve() / str(len(made) + 1)
+            folder.mkdir()
+            made.append(Controller(Ansible(folder, collections, simulator), simulator))
+            return made[-1]
 
-    yield make
-    for one in made:
-        one.clean_up()
+        yield make
+        for one in made:
+            one.clean_up()
 
 
 @pytest.fixture

@@ -324,7 +324,7 @@ def test_a_parent_run_can_be_sent_as_json_and_does_not_show_secrets(
     parent = parent_of("-e", "password=another-secret", "-M", "a", "-t", "b", "guard.yml")
     assert ParentRun(**json.loads(json.dumps(asdict(parent)))) == parent
     assert "secret" not in repr(parent)
-    assert all(type(value) is str for value in parent.cliargs["extra_vars"])
+    assert all(value.__class__ is str for value in parent.cliargs["extra_vars"])
 
 
 # The environment.
