@@ -398,7 +398,7 @@ class Controller:
         assert all(host in text for host in fates)
         for path in (page, page.with_suffix(".json")):
             assert path.stat().st_mode & 0o777 == 0o600
-        assert sorted(self.folder.joinpath("tmp").iterdir()) == [], "temporary files are left"
+        assert list(self.folder.glob("tmp/guarded-*")) == [], "the guardian has left its work folder"
 
     def check_guarded(self, run: Run) -> list[str]:
         """No machine is left changed and unguarded. Returns how the runs of the machines were closed, in their order.
