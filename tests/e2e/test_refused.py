@@ -140,18 +140,15 @@ def test_hosts_that_are_only_in_memory(controller: Controller) -> None:
     controller.check_refusal(run, "ghost")
 
 
-@pytest.mark.parametrize("state", ["done", "running"])
-def test_open_run_is_refused_with_the_command_that_resolves_it(controller: Controller, state: str) -> None:
+@pytest.mark.parametrize("seconds", [0.1, 5], ids=["its_snapshot_is_done", "its_snapshot_is_being_made"])
+def test_open_run_is_refused_with_the_command_that_resolves_it(controller: Controller, seconds: float) -> None:
     run_id = "20260131T235959Z-1a2b"
-    ids = controller.simulator.ids()
-    if state == "done":
-        controller.simulator.add_snapshot(ids["web2"], f"maint-{run_id}")
-    else:
-        headers = {"Authorization": f"Bearer {controller.simulator.key}"}
-        body = {"machineId": ids["web2"], "name": f"maint-{run_id}"}
-        controller.simulator.add_fault("event", path="/snapshots", method="POST", state="done", seconds=5, times=1)
-        requests.post(f"{controller.simulator.api_url}/snapshots", json=body, headers=headers, timeout=30)
-        controller.simulator.clear_log()
+    simulator = controller.simulator
+    simulator.add_fault("event", path="/snapshots", method="POST", state="done", seconds=seconds, times=1)
+    body = {"machineId": simulator.ids()["web2"], "name": f"maint-{run_id}"}
+    headers = {"Authorization": f"Bearer {simulator.key}"}
+    requests.post(f"{simulator.api_url}/snapshots", json=body, headers=headers, timeout=30)
+    simulator.clear_log()
     run = controller.maintain(PLAYBOOK)
     controller.check_refusal(run, run_id, "web2", "community.paperspace.recover")
     # The command as it stands there works.

@@ -7,20 +7,25 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from e2e.harness import (
+    FAILED,
     INCOMPLETE,
     NOT_STARTED,
     OK,
     UNTOUCHED,
     WITH_THE_OTHERS,
     Controller,
+    Fate,
     Run,
     command_line,
     marked,
@@ -242,6 +247,58 @@ def test_guardian_is_killed(controller: Controller) -> None:
     """Another one ends the playbook and undoes what was left."""
     run = controller.start_maintenance([play(INSTALL, HOLD_WEB2)])
     run.until(lambda: controller.is_held("web2"))
+    os.kill(guardian_of(run), signal.SIGKILL)
+    run.until_all_is_over()
+    controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by="guardian_died")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fault", "fates"),
+    [
+        ("POST", "/snapshots", {"action": "event", "state": "done", "seconds": 2}, [UNTOUCHED, UNTOUCHED]),
+        ("POST", ".*/restore", {"action": "event", "state": "done", "seconds": 2}, [OK, FAILED]),
+        ("PUT", ".*", {"action": "slow", "seconds": 2}, [OK, FAILED]),
+    ],
+    ids=["snapshot", "restore", "rename"],
+)
+def test_guardian_is_killed_at_its_work(
+    controller: Controller, method: str, path: str, fault: dict[str, Any], fates: list[Fate]
+) -> None:
+    """The other one finds out what the service has done meanwhile."""
+    controller.simulator.add_fault(method=method, path=path, **fault)
+    run = controller.start_maintenance([play(INSTALL, FINISH, fail("web2"))], limit="web1,web2")
+    run.until(lambda: any(re.fullmatch(f"{method} {path}", call) for call in controller.simulator.calls()))
+    [guardian] = [process for process in marked(run.mark) if "_guardian" in command_line(process)]
+    os.kill(guardian, signal.SIGKILL)
+    run.until_all_is_over()
+    controller.check_guarded(run)
+    report = run.report()
+    assert (report["status"], report["ended_by"]) == ("failed", "guardian_died")
+    outcomes = [(machine["outcome"], machine["closed"]) for machine in report["machines"]]
+    assert outcomes == [(fate.outcome, fate.closed) for fate in fates]
+    # A restore that ran when the guardian died is waited for, and done again by who knows nothing of it.
+    assert set(controller.restored()) <= {"web2"}
+    assert not any("ansible-playbook that had started" in problem for problem in report["problems"])
+
+
+def verify(controller: Controller) -> list[Path]:
+    """A maintenance, and a verification that looks at one host after the other."""
+    plays = {"maintenance.yml": [play(INSTALL)], "patch.yml": [play(HOLD, serial=1)]}
+    return [controller.ansible.write(name, content) for name, content in plays.items()]
+
+
+def test_stopped_in_the_verification(controller: Controller) -> None:
+    """Those that were to be verified and were not are not proven well."""
+    run = controller.start_maintenance(verify(controller))
+    run.until(lambda: controller.is_held("web1"))
+    run.interrupt()
+    run.until_all_is_over()
+    controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by="sigint")
+
+
+def test_guardian_is_killed_in_the_verification(controller: Controller) -> None:
+    run = controller.start_maintenance(verify(controller))
+    run.until(lambda: controller.is_held("web1"))
     os.kill(guardian_of(run), signal.SIGKILL)
     run.until_all_is_over()
     controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by="guardian_died")
