@@ -49,19 +49,23 @@ def kill(run: Run) -> None:
     run.kill(signal.SIGKILL)
 
 
+# From ansible-core 2.19 on, ansible-playbook hands SIGTERM on to its workers; before, it just ends.
+SIGTERM = ("sigterm", "parent_died")
 # How it is stopped, and how the report calls it.
 WAYS = pytest.mark.parametrize(
     ("stop", "ended_by"),
     [
-        pytest.param(interrupt, "sigint", id="24_sigint"),
-        pytest.param(terminate, "sigterm", id="25_sigterm"),
-        pytest.param(kill, "parent_died", id="26_kill"),
+        pytest.param(interrupt, ("sigint",), id="24_sigint"),
+        pytest.param(terminate, SIGTERM, id="25_sigterm"),
+        pytest.param(kill, ("parent_died",), id="26_kill"),
     ],
 )
 
 
 @WAYS
-def test_stopped_in_the_maintenance(controller: Controller, stop: Callable[[Run], None], ended_by: str) -> None:
+def test_stopped_in_the_maintenance(
+    controller: Controller, stop: Callable[[Run], None], ended_by: tuple[str, ...]
+) -> None:
     run = controller.start_maintenance([play(INSTALL, HOLD_WEB2)])
     run.until(lambda: controller.is_held("web2"))
     assert not any(controller.simulator.key in command_line(process) for process in marked(run.mark))
@@ -73,7 +77,9 @@ def test_stopped_in_the_maintenance(controller: Controller, stop: Callable[[Run]
 
 
 @WAYS
-def test_stopped_in_the_second_wave(controller: Controller, stop: Callable[[Run], None], ended_by: str) -> None:
+def test_stopped_in_the_second_wave(
+    controller: Controller, stop: Callable[[Run], None], ended_by: tuple[str, ...]
+) -> None:
     run = controller.start_maintenance([play(INSTALL, HOLD_WEB2)], waves=1)
     run.until(lambda: controller.is_held("web2"))
     stop(run)
@@ -84,7 +90,7 @@ def test_stopped_in_the_second_wave(controller: Controller, stop: Callable[[Run]
 
 @WAYS
 def test_stopped_in_the_second_wave_of_a_fleet(
-    controller: Controller, stop: Callable[[Run], None], ended_by: str
+    controller: Controller, stop: Callable[[Run], None], ended_by: tuple[str, ...]
 ) -> None:
     run = controller.start_maintenance([play(INSTALL, HOLD_WEB2)], waves=1, rollback_scope="fleet")
     run.until(lambda: controller.is_held("web2"))
@@ -96,7 +102,7 @@ def test_stopped_in_the_second_wave_of_a_fleet(
 
 @WAYS
 def test_stopped_before_the_snapshots_are_done(
-    controller: Controller, stop: Callable[[Run], None], ended_by: str
+    controller: Controller, stop: Callable[[Run], None], ended_by: tuple[str, ...]
 ) -> None:
     """The maintenance never begins, and no machine is put back to a disk that it has."""
     controller.simulator.add_fault("event", path="/snapshots", method="POST", state="done", seconds=3)
@@ -105,7 +111,7 @@ def test_stopped_before_the_snapshots_are_done(
     stop(run)
     run.until_all_is_over()
     report = run.report()
-    assert report["ended_by"] == ended_by
+    assert report["ended_by"] in ended_by
     assert report["children"] == []
     assert controller.disks() == run.fleet
     assert controller.restored() == []
@@ -116,7 +122,7 @@ def test_stopped_before_the_snapshots_are_done(
 
 
 @WAYS
-def test_stopped_in_the_soak(controller: Controller, stop: Callable[[Run], None], ended_by: str) -> None:
+def test_stopped_in_the_soak(controller: Controller, stop: Callable[[Run], None], ended_by: tuple[str, ...]) -> None:
     run = controller.start_maintenance([play(INSTALL)], waves=[2, 1], soak=60)
     run.until(lambda: any(name.endswith("-ok") for name in controller.snapshot_names()["web2"]))
     stop(run)
@@ -136,7 +142,7 @@ def test_26_stopped_again_in_the_rollback(controller: Controller, first: Callabl
         with contextlib.suppress(ProcessLookupError):
             stop(run)
     run.until_all_is_over()
-    ended_by = "sigint" if first is interrupt else "sigterm"
+    ended_by = ("sigint",) if first is interrupt else SIGTERM
     controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by=ended_by)
 
 
@@ -148,9 +154,7 @@ def test_26_parent_is_killed_in_the_rollback(controller: Controller) -> None:
     run.until(lambda: controller.restores_asked_for() == 3)
     run.kill()
     run.until_all_is_over()
-    report = run.report()
-    controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by=report["ended_by"])
-    assert report["ended_by"] in ("sigint", "parent_died")
+    controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by=("sigint", "parent_died"))
 
 
 def test_every_process_is_asked_to_end(controller: Controller) -> None:
@@ -161,8 +165,7 @@ def test_every_process_is_asked_to_end(controller: Controller) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGTERM)
     run.until_all_is_over()
-    assert run.report()["ended_by"] in ("sigterm", "parent_died")
-    controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by=run.report()["ended_by"])
+    controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by=SIGTERM)
 
 
 def test_reports_vanish_and_cannot_be_written_again(controller: Controller) -> None:
