@@ -133,7 +133,7 @@ def pytest(session: nox.Session, folder: str, *options: str) -> None:
 def e2e(session: nox.Session, core: str) -> None:
     """Real guarded maintenances that break, two at a time, each on simulated machines of its own."""
     install(session, core_requirement(core), "e2e.txt")
-    pytest(session, "tests/e2e", "--numprocesses=2")
+    pytest(session, "tests/e2e", "--numprocesses=2", "--dist=worksteal")
 
 
 @nox.session

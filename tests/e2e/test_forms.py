@@ -107,15 +107,13 @@ def test_always_fails_after_a_rescue(controller: Controller) -> None:
     controller.check(controller.maintain([play(block)]), {"web1": OK, "web2": OK, "web3": FAILED})
 
 
-@pytest.mark.parametrize("kind", ["loop", "async", "retries"])
-def test_tasks_that_take_several_tries(controller: Controller, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["loop", "async"])
+def test_tasks_with_several_results(controller: Controller, kind: str) -> None:
     task = fail("web2")
     if kind == "loop":
         task = {**task, "ansible.builtin.shell": "test {{ item }} != b", "loop": ["a", "b", "c"]}
-    elif kind == "async":
-        task = {**task, "async": 30, "poll": 1}
     else:
-        task = {**task, "register": "tried", "until": "tried is succeeded", "retries": 2, "delay": 0}
+        task = {**task, "async": 30, "poll": 1}
     run = controller.maintain([play(INSTALL, task)], limit="web1,web2")
     controller.check(run, {"web1": OK, "web2": FAILED})
 
