@@ -150,15 +150,44 @@ class Guard:
 
     def resume(self, lines: Sequence[dict[str, Any]]) -> None:
         """Undo what another guardian left when it died. C(lines) is the ledger of the playbook that it ran last."""
-        begun = [machine for machine in self._report.machines if machine.outcome in ("snapshotted", "maintaining")]
+        report = self._report
+        self._adopt_snapshots([m for m in report.machines if m.outcome == "planned" and "snapshot" in m.times])
+        begun = [machine for machine in report.machines if machine.outcome in ("snapshotted", "maintaining")]
         current = [machine for machine in begun if machine.outcome == "maintaining"]
         self._judge(current, lines)
+        begun_children = [child for child in report.children if current and child.wave == current[0].wave]
         for machine in begun:
             if machine.outcome == "snapshotted":
                 machine.verdict = "untouched"
-        unfinished = [machine for machine in self._report.machines if machine.outcome == "rolling_back"]
+            elif machine.verdict == "ok" and len(begun_children) < len(report.playbooks):
+                machine.verdict = "incomplete"
+                machine.reason = Reason(None, None, "The run was stopped before the next playbook.")
+        unfinished = [machine for machine in report.machines if machine.outcome == "rolling_back"]
+        unclosed = [machine for machine in report.machines if machine.outcome == "rolled_back" and not machine.closed]
         self._settle([*begun, *unfinished])
+        self._rename(unclosed, "restored")
+        self._start(unclosed)
         self.finish()
+
+    def _adopt_snapshots(self, machines: Sequence[MachineReport]) -> None:
+        """Wait for the snapshots that the dead guardian had asked for, of those machines where it had come so far."""
+        if not machines:
+            return
+        try:
+            listing = self._ports.existing_snapshots([machine.machine_id for machine in machines])
+        except PaperspaceError as error:
+            self._problem(f"Which snapshots were begun is not known: {error}")
+            return
+        self._take_snapshots(
+            [
+                machine
+                for machine in machines
+                if any(
+                    snapshot.name == self._open_name and not snapshot.is_auto_snapshot
+                    for snapshot in listing.get(machine.machine_id, ())
+                )
+            ]
+        )
 
     def _waves(self) -> list[list[MachineReport]]:
         rest = list(self._report.machines)
@@ -201,7 +230,30 @@ class Guard:
             if machine.outcome == "no_snapshot":
                 machine.reason = Reason(machine.host, None, entry.error or "No snapshot was made.")
                 self._ports.say(f"{machine.host} has no proven snapshot and is left alone: {machine.reason.error}")
+        self._remove_failed(wave)
         self._end(wave, "snapshot")
+
+    def _remove_failed(self, wave: Sequence[MachineReport]) -> None:
+        """Delete what failed creates of this run have left: it is no snapshot, and would look like an open run."""
+        if self._report.check_mode:
+            return
+        for machine in wave:
+            if machine.snapshot.status == "failed" and machine.snapshot.id and machine.snapshot.name == self._open_name:
+                wish = Wish(
+                    snapshot_ids=[machine.snapshot.id], state="absent", wait_timeout=self._settings.wait_timeout
+                )
+                try:
+                    errors = [
+                        item.error for item in self._ports.snapshots(wish, check_mode=False).outcomes if item.is_bad
+                    ]
+                except PaperspaceError as error:
+                    errors = [str(error)]
+                if errors:
+                    self._problem(
+                        f"The failed snapshot {machine.snapshot.id} of {machine.host} is still there: {errors[0]}"
+                    )
+                else:
+                    machine.snapshot.id = None
 
     def _maintain(self, number: int, guarded: Sequence[MachineReport]) -> None:
         standing = list(guarded)
@@ -234,9 +286,12 @@ class Guard:
         verdicts = give_verdicts(lines, [machine.host for machine in machines])
         for machine in machines:
             found = verdicts[machine.host]
-            # Untouched by the verification, it is still what the maintenance made of it.
             if found.verdict != "untouched" or machine.verdict is None:
                 machine.verdict, machine.reason = found.verdict, found.reason
+            elif machine.verdict == "ok" and found.missed is not None:
+                # The verification was to look at it, and did not come so far.
+                machine.verdict, machine.reason = "incomplete", found.missed
+            # Else the verification is not for it, and it is still what the maintenance made of it.
 
     def _note_trouble(
         self, playbook: str, rc: int, machines: Sequence[MachineReport], lines: Sequence[dict[str, Any]]
@@ -369,6 +424,8 @@ class Guard:
         report.ended_by = self._ports.stopped_by() or report.ended_by or "end"
         if report.ended_by in ("sigint", "sigterm"):
             self._problem(f"The run was stopped by {report.ended_by.upper()}.")
+        elif report.ended_by == "guardian_died":
+            self._problem("The process that guarded the run died, and another one undid what it had left.")
         elif report.ended_by != "end":
             self._problem("The ansible-playbook that had started the run ended before it.")
         report.status = "succeeded" if report.is_success() else "failed"

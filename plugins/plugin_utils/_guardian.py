@@ -228,14 +228,17 @@ class World:
             child.end()
         return rc, read_ledger(ledger)
 
-    def take_over(self) -> list[dict[str, Any]]:
-        """End the playbook that a dead guardian left, and return the lines of its ledger."""
+    def take_over(self, begun: int) -> list[dict[str, Any]]:
+        """End the playbook that a dead guardian left, and return the lines of its ledger.
+
+        C(begun) is how many it began. There are no lines when the last of them has not started.
+        """
         try:
             pid, name = (self._work / "child").read_text(encoding="utf-8").split()
         except (OSError, ValueError):
             return []
         end_tree(int(pid))
-        return read_ledger(self._work / name)
+        return read_ledger(self._work / name) if name == f"ledger-{begun}" else []
 
     def _ask(self, argv: Sequence[str]) -> tuple[int, list[str]]:
         lines: list[str] = []
@@ -313,8 +316,8 @@ def _carry_out(order: Order, stop: Stop, speaker: Speaker) -> dict[str, Any]:
     settings = Settings(**order.settings)
     try:
         if order.is_successor and order.report_folder is not None:
-            lines = world.take_over()
             report = load_report(Path(order.report_folder) / f"{report.run_id}.json")
+            lines = world.take_over(len(report.children))
             stop.set("guardian_died")
             Guard(report, settings, world).resume(lines)
         else:

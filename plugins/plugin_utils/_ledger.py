@@ -20,10 +20,14 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._report impor
 
 @dataclass(frozen=True)
 class Verdict:
-    """C(verdict) is ok, failed, unreachable, incomplete or untouched; all but ok and untouched have a reason."""
+    """C(verdict) is ok, failed, unreachable, incomplete or untouched; all but ok and untouched have a reason.
+
+    C(missed) says why a host that is untouched should not have been: a play that targets it did not reach it.
+    """
 
     verdict: str
     reason: Reason | None = None
+    missed: Reason | None = None
 
 
 @dataclass
@@ -157,23 +161,33 @@ def _verdict(ledger: _Ledger, host: str) -> Verdict:
             return _incomplete(
                 Reason(other, task), "A task was delegated to a host that is not known, and did not end."
             )
-        return Verdict("untouched")
+        return Verdict("untouched", missed=_unfinished(ledger, host))
     for batch, reason in ledger.common:
         if host in batch:
             return _incomplete(reason, "A task that ran once for all hosts failed")
+    unfinished = _unfinished(ledger, host)
+    return Verdict("ok") if unfinished is None else Verdict("incomplete", unfinished)
+
+
+def _unfinished(ledger: _Ledger, host: str) -> Reason | None:
+    """Why the host has not run all plays that target it to their ends; None when it has."""
     causes = [ledger.rescued.get(host), *(verdict.reason for verdict in reversed(ledger.troubles.values()))]
     cause = next(filter(None, causes), None)
     for play in ledger.plays.values():
         if play.targets(host) and not play.is_over_for(host):
-            return _incomplete(cause, f"The play {play.name!r} ended before this host had run it to the end")
+            return _reason(cause, f"The play {play.name!r} ended before this host had run it to the end")
     for coming in ledger.ahead:
         if coming["play"] not in ledger.plays and (coming["hosts"] is None or host in coming["hosts"]):
-            return _incomplete(cause, f"The playbook ended before the play {coming['name']!r}")
-    return Verdict("ok")
+            return _reason(cause, f"The playbook ended before the play {coming['name']!r}")
+    return None
 
 
 def _incomplete(cause: Reason | None, error: str) -> Verdict:
+    return Verdict("incomplete", _reason(cause, error))
+
+
+def _reason(cause: Reason | None, error: str) -> Reason:
     if cause is None:
-        return Verdict("incomplete", Reason(None, None, error if error.endswith(".") else f"{error}."))
+        return Reason(None, None, error if error.endswith(".") else f"{error}.")
     told = f"{error.rstrip('.')}" + (f": {cause.error}" if cause.error else ".")
-    return Verdict("incomplete", Reason(cause.host, cause.task, told))
+    return Reason(cause.host, cause.task, told)
