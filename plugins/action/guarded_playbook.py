@@ -132,6 +132,7 @@ class ActionModule(ActionBase):
         report = _planned(options, parent, check_mode=bool(self._task.check_mode))
         _refuse(report, options, parent, task_vars)
         folder = None if report.check_mode else _report_folder(Path(options["report_dir"]))
+        refuse_limit_file(Path(tempfile.gettempdir()) / "limit")
         work = Path(tempfile.mkdtemp(prefix="guarded-"))
         order = Order(
             report.to_dict(),
@@ -146,12 +147,7 @@ class ActionModule(ActionBase):
             report_folder=None if folder is None else str(folder),
             localhost_is_listed="localhost" in task_vars.get("groups", {}).get("all", ()),
         )
-        try:
-            refuse_limit_file(work / "limit")
-            message = self._guarded(order, parent)
-        finally:
-            if _OUTPUT is not None:
-                shutil.rmtree(work, ignore_errors=True)
+        message = self._guarded(order, parent)
         if "refused" in message:
             raise InputError(message["refused"])
         return _result(RunReport.from_dict(message["result"]), folder)
@@ -164,6 +160,7 @@ class ActionModule(ActionBase):
             order.is_successor = True
             message = _Guardian(order, parent, self._display.display).follow()
         if message is None:
+            shutil.rmtree(order.work_folder, ignore_errors=True)
             raise InputError(
                 f"The process that guarded run {order.report['run_id']} has died. Resolve the run with: "
                 "ansible-playbook community.paperspace.recover -e recover_action=rollback -e recover_run_id="
@@ -199,10 +196,10 @@ class _Guardian:
             selector.register(output, selectors.EVENT_READ)
             rest = b""
             while True:
-                if not selector.select(_POLL):
-                    self._look_after_parent()
-                    continue
+                is_ready = bool(selector.select(_POLL))
                 self._look_after_parent()
+                if not is_ready:
+                    continue
                 chunk: bytes | None = output.read()
                 if chunk is None:
                     continue

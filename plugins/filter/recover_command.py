@@ -52,11 +52,12 @@ _value:
     -e recover_action=rollback
 """
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+
+from ansible_collections.community.paperspace.plugins.plugin_utils._recover_command import recover_command_line
 
 ACTIONS = ("list", "rollback", "keep")
 
@@ -71,15 +72,7 @@ def recover_command(
     """The command. Raises AnsibleFilterError for an unknown action."""
     if action not in ACTIONS:
         raise AnsibleFilterError(f"{action!r} is not an action of recover; it is one of {', '.join(ACTIONS)}.")
-    words = ["ansible-playbook", "community.paperspace.recover"]
-    for source in inventory:
-        words += ["-i", str(source)]
-    if limit:
-        words += ["-l", str(limit)]
-    for name, value in {"recover_run_id": run_id, "recover_action": action, **(variables or {})}.items():
-        # Ansible splits what follows -e once more, as a shell would.
-        words += ["-e", f"{name}={shlex.quote(str(value))}"]
-    return shlex.join(words)
+    return recover_command_line(run_id, action, inventory, limit, variables or {})
 
 
 class FilterModule:

@@ -9,7 +9,7 @@ state and is kept after every step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -160,8 +160,7 @@ class Guard:
             if machine.outcome == "snapshotted":
                 machine.verdict = "untouched"
             elif machine.verdict == "ok" and len(begun_children) < len(report.playbooks):
-                machine.verdict = "incomplete"
-                machine.reason = Reason(None, None, "The run was stopped before the next playbook.")
+                _miss_the_next_playbook(machine)
         unfinished = [machine for machine in report.machines if machine.outcome == "rolling_back"]
         unclosed = [machine for machine in report.machines if machine.outcome == "rolled_back" and not machine.closed]
         self._settle([*begun, *unfinished])
@@ -237,23 +236,29 @@ class Guard:
         """Delete what failed creates of this run have left: it is no snapshot, and would look like an open run."""
         if self._report.check_mode:
             return
-        for machine in wave:
-            if machine.snapshot.status == "failed" and machine.snapshot.id and machine.snapshot.name == self._open_name:
-                wish = Wish(
-                    snapshot_ids=[machine.snapshot.id], state="absent", wait_timeout=self._settings.wait_timeout
+        left = {
+            str(machine.snapshot.id): machine
+            for machine in wave
+            if machine.snapshot.status == "failed" and machine.snapshot.id and machine.snapshot.name == self._open_name
+        }
+        if not left:
+            return
+        wish = Wish(snapshot_ids=list(left), state="absent", wait_timeout=self._settings.wait_timeout)
+        try:
+            outcomes = self._ports.snapshots(wish, check_mode=False).outcomes
+        except PaperspaceError as error:
+            outcomes = [
+                SnapshotOutcome(machine.machine_id, status="failed", error=str(error), id=snapshot_id)
+                for snapshot_id, machine in left.items()
+            ]
+        for outcome in outcomes:
+            machine = left[str(getattr(outcome, "id", None))]
+            if outcome.is_bad:
+                self._problem(
+                    f"The failed snapshot {machine.snapshot.id} of {machine.host} is still there: {outcome.error}"
                 )
-                try:
-                    errors = [
-                        item.error for item in self._ports.snapshots(wish, check_mode=False).outcomes if item.is_bad
-                    ]
-                except PaperspaceError as error:
-                    errors = [str(error)]
-                if errors:
-                    self._problem(
-                        f"The failed snapshot {machine.snapshot.id} of {machine.host} is still there: {errors[0]}"
-                    )
-                else:
-                    machine.snapshot.id = None
+            else:
+                machine.snapshot.id = None
 
     def _maintain(self, number: int, guarded: Sequence[MachineReport]) -> None:
         standing = list(guarded)
@@ -278,8 +283,7 @@ class Guard:
         for machine in standing:
             # Stopped before its next playbook.
             if machine.verdict == "ok":
-                machine.verdict = "incomplete"
-                machine.reason = Reason(None, None, "The run was stopped before the next playbook.")
+                _miss_the_next_playbook(machine)
         self._end(guarded, "maintenance")
 
     def _judge(self, machines: Sequence[MachineReport], lines: Sequence[dict[str, Any]]) -> None:
@@ -342,8 +346,9 @@ class Guard:
         for machine in machines:
             machine.outcome = "rolling_back"
         self._begin(machines, "rollback")
+        by_id = {machine.machine_id: machine for machine in machines}
         for outcome in self._restore(machines, self._ports.now() + self._settings.wait_timeout):
-            machine = next(item for item in machines if item.machine_id == outcome.machine_id)
+            machine = by_id[outcome.machine_id]
             machine.rollback = RollbackReport(
                 outcome.status, outcome.error, getattr(outcome, "safety_snapshot_id", None)
             )
@@ -457,20 +462,14 @@ class Guard:
         self._ports.save(self._report)
 
 
+def _miss_the_next_playbook(machine: MachineReport) -> None:
+    machine.verdict = "incomplete"
+    machine.reason = Reason(None, None, "The run was stopped before the next playbook.")
+
+
 def _failed(machine: MachineReport, error: str) -> Outcome:
     return SnapshotOutcome(machine.machine_id, status="failed", error=error)
 
 
 def _by_machine(outcomes: Iterable[Outcome]) -> dict[str, Any]:
     return {outcome.machine_id: outcome for outcome in outcomes}
-
-
-def guard(report: RunReport, settings: Settings, ports: Ports, on_refusal: Callable[[str], None]) -> None:
-    """Run it, or say why not."""
-    one = Guard(report, settings, ports)
-    try:
-        one.refuse()
-    except PaperspaceError as error:
-        on_refusal(str(error))
-        return
-    one.run()

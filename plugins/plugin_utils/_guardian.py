@@ -303,8 +303,7 @@ def main() -> None:
     try:
         message = _carry_out(order, stop, speaker)
     finally:
-        if not order.is_successor or stop.reason != "parent_died":
-            shutil.rmtree(order.work_folder, ignore_errors=True)
+        shutil.rmtree(order.work_folder, ignore_errors=True)
     speaker.end(message)
     # Threads that wait for a starter that hangs must not keep this process.
     os._exit(0)
@@ -324,7 +323,7 @@ def _carry_out(order: Order, stop: Stop, speaker: Speaker) -> dict[str, Any]:
             guard = Guard(report, settings, world)
             guard.refuse()
             guard.run()
-    except (InputError, PaperspaceError) as error:
+    except PaperspaceError as error:
         return {"refused": str(error).replace(order.connection["api_key"], "********")}
     return {"result": report.to_dict()}
 

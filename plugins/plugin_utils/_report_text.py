@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from ansible_collections.community.paperspace.plugins.module_utils._names import DEFAULT_PREFIX
+from ansible_collections.community.paperspace.plugins.plugin_utils._recover_command import recover_command_line
 from ansible_collections.community.paperspace.plugins.plugin_utils._text import (
     cut,
     display_width,
@@ -134,18 +134,10 @@ def outcome_lines(report: RunReport, width: int) -> list[str]:
 
 def recover_command(report: RunReport, action: str) -> str:
     """The command line that lists, rolls back or keeps the run."""
-    words = ["ansible-playbook", "community.paperspace.recover"]
-    for source in report.inventory:
-        words += ["-i", source]
-    if report.limit:
-        words += ["-l", report.limit]
-    variables = {"recover_run_id": report.run_id, "recover_action": action}
-    if report.prefix != DEFAULT_PREFIX:
-        variables["recover_prefix"] = report.prefix
-    for name, value in {**variables, **report.recover_variables}.items():
-        # Ansible splits what follows -e once more, as a shell would.
-        words += ["-e", f"{name}={shlex.quote(value)}"]
-    return shlex.join(words)
+    prefix = {} if report.prefix == DEFAULT_PREFIX else {"recover_prefix": report.prefix}
+    return recover_command_line(
+        report.run_id, action, report.inventory, report.limit, {**prefix, **report.recover_variables}
+    )
 
 
 def _ending(report: RunReport) -> str:
