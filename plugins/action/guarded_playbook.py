@@ -54,6 +54,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._report impor
     outcome_lines,
     write_report,
 )
+from ansible_collections.community.paperspace.plugins.plugin_utils._report_text import recover_command
 from ansible_collections.community.paperspace.plugins.plugin_utils._waves import failure_budget, plan_waves
 
 SPEC: dict[str, dict[str, Any]] = {
@@ -154,19 +155,32 @@ class ActionModule(ActionBase):
 
     def _guarded(self, order: Order, parent: ParentRun) -> dict[str, Any]:
         """What the guardian says at last. When it dies, another one undoes what it left."""
-        message = _Guardian(order, parent, self._display.display).follow()
+        message = _Guardian(order, parent, self._show).follow()
         if message is None and order.report_folder is not None:
             self._display.error("The process that guards this run has died; another one undoes what it left.")
             order.is_successor = True
-            message = _Guardian(order, parent, self._display.display).follow()
+            message = _Guardian(order, parent, self._show).follow()
         if message is None:
             shutil.rmtree(order.work_folder, ignore_errors=True)
+            report = RunReport.from_dict(order.report)
             raise InputError(
-                f"The process that guarded run {order.report['run_id']} has died. Resolve the run with: "
-                "ansible-playbook community.paperspace.recover -e recover_action=rollback -e recover_run_id="
-                f"{order.report['run_id']}"
+                f"The process that guarded run {report.run_id} has died. Resolve the run with: "
+                f"{recover_command(report, 'rollback')}"
             )
         return message
+
+    def _show(self, text: str, *, to_log: bool) -> None:
+        """Show a line at once. What a worker gives to its display may wait in a buffer until the task has ended."""
+        if _OUTPUT is None:
+            self._display.display(text)
+            return
+        rest = f"{text}\n".encode(errors="replace")
+        # Whoever was to read it may be gone.
+        with contextlib.suppress(OSError):
+            while rest:
+                rest = rest[os.write(_OUTPUT, rest) :]
+        if to_log:
+            self._display.display(text, log_only=True)
 
 
 class _Guardian:
@@ -175,7 +189,7 @@ class _Guardian:
     def __init__(self, order: Order, parent: ParentRun, show: Any) -> None:
         self._show = show
         self._main = os.getppid()
-        self._is_stopped = False
+        self._reasons: list[str] = []
         self._message: dict[str, Any] | None = None
         self._process = subprocess.Popen(  # noqa: S603 - this collection's own code
             [*parent.python, "-c", _BOOT, parent.collection_root],
@@ -214,20 +228,16 @@ class _Guardian:
     def _take(self, message: dict[str, Any]) -> None:
         if "say" not in message:
             self._message = message
-        elif not self._is_stopped:
-            self._show(message["say"])
-        elif _OUTPUT is not None:
-            # ansible-playbook shows nothing more of its workers, and may be dead.
-            with contextlib.suppress(OSError):
-                os.write(_OUTPUT, f"{message['say']}\n".encode(errors="replace"))
+        else:
+            self._show(message["say"], to_log=not self._reasons)
 
     def _look_after_parent(self) -> None:
         if os.getppid() != self._main:
             self._stop("parent_died")
 
     def _stop(self, reason: str) -> None:
-        if not self._is_stopped:
-            self._is_stopped = True
+        if reason not in self._reasons:
+            self._reasons.append(reason)
             self._send(f"stop {reason}\n")
 
     def _send(self, text: str) -> None:
@@ -350,6 +360,7 @@ def _result(report: RunReport, folder: Path | None) -> dict[str, Any]:
         "problems": list(report.problems),
         "machines": machines,
         "table": outcome_lines(report),
+        "recover_command": recover_command(report, "rollback") if any(m.is_open for m in report.machines) else None,
         "report_files": [] if folder is None else [str(folder / f"{report.run_id}.{kind}") for kind in ("json", "md")],
     }
     if report.status == "failed":

@@ -182,6 +182,11 @@ table:
   elements: str
   returned: always
   sample: []
+recover_command:
+  description: The command that rolls back the machines on which the run is still open; null when there is none.
+  type: str
+  returned: always
+  sample: null
 report_files:
   description: The paths of the report, JSON and Markdown. Empty in check mode.
   type: list

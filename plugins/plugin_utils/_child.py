@@ -23,6 +23,7 @@ from pathlib import Path
 _PR_SET_CHILD_SUBREAPER = 36
 _GRACE = 4.0
 _PATIENCE = 30.0
+_PROC = Path("/proc/self/stat")
 
 
 def adopt_orphans() -> None:
@@ -71,6 +72,17 @@ class Child:
                 on_line(line.rstrip("\n"))
 
 
+def start_of(pid: int) -> str | None:
+    """When the process was started, as the system counts it: with that, its number names it for good. None if dead."""
+    if _PROC.exists():
+        try:
+            return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+        except (OSError, IndexError):
+            return None
+    starts = dict(line.split(maxsplit=1) for line in _ps("pid=,lstart="))
+    return starts.get(str(pid))
+
+
 def end_tree(pid: int) -> None:
     """End the process, its descendants, and the orphans that this process adopted: asked first, then killed."""
     known: set[int] = set()
@@ -111,11 +123,10 @@ def _reap(processes: set[int]) -> None:
 
 def _processes() -> dict[int, int]:
     """The parent of each process that is alive, zombies left out."""
-    folder = Path("/proc")
-    if not (folder / "self" / "stat").exists():
+    if not _PROC.exists():
         return _processes_by_ps()
     table = {}
-    for entry in folder.iterdir():
+    for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError, ValueError, IndexError):
                 # The name in brackets may hold anything.
@@ -126,8 +137,11 @@ def _processes() -> dict[int, int]:
 
 
 def _processes_by_ps() -> dict[int, int]:
-    listed = subprocess.run(
-        ["/bin/ps", "-A", "-o", "pid=,ppid=,state="], stdout=subprocess.PIPE, text=True, check=False
-    )
-    rows = (line.split() for line in listed.stdout.splitlines())
+    rows = map(str.split, _ps("pid=,ppid=,state="))
     return {int(row[0]): int(row[1]) for row in rows if len(row) == 3 and not row[2].startswith("Z")}
+
+
+def _ps(columns: str) -> list[str]:
+    command = ["/bin/ps", "-A", "-o", columns]
+    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 - constants
+    return [line.strip() for line in listed.stdout.splitlines()]

@@ -23,7 +23,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._names import
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Outcome, Report, SnapshotOutcome
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Wish
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Snapshot
-from ansible_collections.community.paperspace.plugins.plugin_utils._ledger import give_verdicts, trouble_elsewhere
+from ansible_collections.community.paperspace.plugins.plugin_utils._ledger import judge
 from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
     ChildReport,
     MachineReport,
@@ -38,6 +38,12 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._report_text 
 _PROVEN = ("created", "unchanged", "would_create")
 _GOOD = ("ok", "untouched")
 _BETWEEN_TRIES = 10.0
+_STOPS = {
+    "sigint": "The run was stopped by SIGINT.",
+    "sigterm": "The run was stopped by SIGTERM.",
+    "parent_died": "The ansible-playbook that had started the run ended before it.",
+    "guardian_died": "The process that guarded the run died, and what it had left was undone afterwards.",
+}
 
 
 class Ports(Protocol):
@@ -273,8 +279,8 @@ class Guard:
             self._save()
             child.rc, lines = self._ports.run_playbook(playbook, [machine.host for machine in standing])
             child.ended = self._ports.now()
-            self._judge(standing, lines)
-            self._note_trouble(playbook, child.rc, standing, lines)
+            elsewhere = self._judge(standing, lines)
+            self._note_trouble(playbook, child.rc, standing, elsewhere)
             # Who was not reached by a playbook that broke down must not be taken for verified by the next.
             passed = _GOOD if child.rc == 0 else ("ok",)
             standing = [machine for machine in standing if machine.verdict in passed]
@@ -286,23 +292,24 @@ class Guard:
                 _miss_the_next_playbook(machine)
         self._end(guarded, "maintenance")
 
-    def _judge(self, machines: Sequence[MachineReport], lines: Sequence[dict[str, Any]]) -> None:
-        verdicts = give_verdicts(lines, [machine.host for machine in machines])
+    def _judge(self, machines: Sequence[MachineReport], lines: Sequence[dict[str, Any]]) -> list[Reason]:
+        """Give each machine its verdict. Returns the failures of other hosts."""
+        findings = judge(lines, [machine.host for machine in machines])
         for machine in machines:
-            found = verdicts[machine.host]
+            found = findings.verdicts[machine.host]
             if found.verdict != "untouched" or machine.verdict is None:
                 machine.verdict, machine.reason = found.verdict, found.reason
             elif machine.verdict == "ok" and found.missed is not None:
                 # The verification was to look at it, and did not come so far.
                 machine.verdict, machine.reason = "incomplete", found.missed
             # Else the verification is not for it, and it is still what the maintenance made of it.
+        return findings.elsewhere
 
     def _note_trouble(
-        self, playbook: str, rc: int, machines: Sequence[MachineReport], lines: Sequence[dict[str, Any]]
+        self, playbook: str, rc: int, machines: Sequence[MachineReport], elsewhere: Sequence[Reason]
     ) -> None:
         """Keep why a playbook failed when that is not the failure of one of the machines."""
-        hosts = [machine.host for machine in machines]
-        for reason in trouble_elsewhere(lines, hosts):
+        for reason in elsewhere:
             self._problem(f"{playbook}: {reason.host}: task {reason.task!r}: {reason.error}")
         if rc != 0 and all(machine.verdict in _GOOD for machine in machines) and not self._report.problems:
             self._problem(f"{playbook} ended with {rc}, although each machine that it began came to its end.")
@@ -321,23 +328,39 @@ class Guard:
             machine.outcome = str(machine.verdict) if machine.verdict in _GOOD else "rolling_back"
         if self._is_over():
             wider = {"failed": [], "wave": guarded, "fleet": report.machines}[report.scope]
-            lost += [machine for machine in wider if machine.outcome == "ok" and machine.closed is None]
+            others = [machine for machine in wider if machine.outcome == "ok" and machine.closed is None]
+            for machine in others:
+                machine.reason = Reason(None, None, self._why_over())
+            lost += others
         self._roll_back(lost)
         if report.scope != "fleet":
             self._close(guarded)
 
     def _is_exceeded(self) -> bool:
-        lost = [
-            machine
+        return self._count_lost() > self._report.max_failures
+
+    def _count_lost(self) -> int:
+        return sum(
+            machine.outcome == "no_snapshot" or machine.verdict in ("failed", "unreachable", "incomplete")
             for machine in self._report.machines
-            if machine.outcome == "no_snapshot" or machine.verdict in ("failed", "unreachable", "incomplete")
-        ]
-        return len(lost) > self._report.max_failures
+        )
 
     def _is_over(self) -> bool:
         """Whether no further wave may start."""
         is_broken = bool(self._report.problems)
         return self._is_exceeded() or is_broken or self._ports.stopped_by() is not None
+
+    def _why_over(self) -> str:
+        """Why no further wave may start, as a sentence."""
+        stopped_by = self._ports.stopped_by()
+        if stopped_by is not None:
+            return _STOPS[stopped_by]
+        if self._is_exceeded():
+            lost, most = self._count_lost(), self._report.max_failures
+            return (
+                f"{lost} of {len(self._report.machines)} machines did not come through; the failure budget is {most}."
+            )
+        return self._report.problems[0]
 
     def _roll_back(self, machines: Sequence[MachineReport]) -> None:
         if not machines:
@@ -426,13 +449,10 @@ class Guard:
         for machine in report.machines:
             if machine.outcome == "planned":
                 machine.outcome = "not_started"
+                machine.reason = Reason(None, None, self._why_over())
         report.ended_by = self._ports.stopped_by() or report.ended_by or "end"
-        if report.ended_by in ("sigint", "sigterm"):
-            self._problem(f"The run was stopped by {report.ended_by.upper()}.")
-        elif report.ended_by == "guardian_died":
-            self._problem("The process that guarded the run died, and another one undid what it had left.")
-        elif report.ended_by != "end":
-            self._problem("The ansible-playbook that had started the run ended before it.")
+        if report.ended_by in _STOPS:
+            self._problem(_STOPS[report.ended_by])
         report.status = "succeeded" if report.is_success() else "failed"
         report.ended = self._ports.now()
         self._save()

@@ -21,6 +21,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -35,7 +36,12 @@ from ansible_collections.community.paperspace.plugins.module_utils._reading impo
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Wish
 from ansible_collections.community.paperspace.plugins.module_utils._snapshots import run_snapshots
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Snapshot
-from ansible_collections.community.paperspace.plugins.plugin_utils._child import Child, adopt_orphans, end_tree
+from ansible_collections.community.paperspace.plugins.plugin_utils._child import (
+    Child,
+    adopt_orphans,
+    end_tree,
+    start_of,
+)
 from ansible_collections.community.paperspace.plugins.plugin_utils._command_line import (
     ParentRun,
     child_command,
@@ -74,7 +80,10 @@ class Order:
 
 
 class Stop:
-    """What stops the run: the first reason counts. C(child) is ended when there is one."""
+    """What stops the run: the first reason counts. C(child) is ended when there is one.
+
+    Only Ctrl-C counts before SIGTERM: ansible-playbook makes both of it, and they may come in either order.
+    """
 
     def __init__(self) -> None:
         self.reason: str | None = None
@@ -85,6 +94,8 @@ class Stop:
     def set(self, reason: str) -> None:
         with self._lock:
             if self.reason is not None:
+                if (self.reason, reason) == ("sigterm", "sigint"):
+                    self.reason = reason
                 return
             self.reason = reason
             child = self._child
@@ -219,7 +230,7 @@ class World:
         limit = self._limit_file(hosts, with_localhost=self._with_localhost)
         argv = child_command(self._parent, playbook, limit)
         child = Child(argv, child_environment(self._parent, ledger), self.say)
-        (self._work / "child").write_text(f"{child.pid} {ledger.name}", encoding="utf-8")
+        (self._work / "child").write_text(f"{child.pid} {start_of(child.pid)} {ledger.name}", encoding="utf-8")
         self._stop.watch(child)
         rc = child.wait()
         self._stop.watch(None)
@@ -234,10 +245,13 @@ class World:
         C(begun) is how many it began. There are no lines when the last of them has not started.
         """
         try:
-            pid, name = (self._work / "child").read_text(encoding="utf-8").split()
+            # What ps says of a start has spaces.
+            pid, started = (self._work / "child").read_text(encoding="utf-8").split(maxsplit=1)
+            started, name = started.rsplit(maxsplit=1)
         except (OSError, ValueError):
             return []
-        end_tree(int(pid))
+        if start_of(int(pid)) == started:
+            end_tree(int(pid))
         return read_ledger(self._work / name) if name == f"ledger-{begun}" else []
 
     def _ask(self, argv: Sequence[str]) -> tuple[int, list[str]]:
@@ -322,10 +336,27 @@ def _carry_out(order: Order, stop: Stop, speaker: Speaker) -> dict[str, Any]:
         else:
             guard = Guard(report, settings, world)
             guard.refuse()
-            guard.run()
+            report = _run(guard, report, order, stop, world)
     except PaperspaceError as error:
         return {"refused": str(error).replace(order.connection["api_key"], "********")}
     return {"result": report.to_dict()}
+
+
+def _run(guard: Guard, report: RunReport, order: Order, stop: Stop, world: World) -> RunReport:
+    """The run, with what is left undone when it fails by a defect of this code: its starter may be dead already."""
+    try:
+        guard.run()
+    except Exception as error:
+        if order.report_folder is None:
+            raise
+        world.say("".join(traceback.format_exception(error)).rstrip())
+        stop.set("guardian_died")
+        report = load_report(Path(order.report_folder) / f"{report.run_id}.json")
+        report.problems.append(f"The guard failed: {type(error).__name__}: {error}")
+        world.take_over(len(report.children))
+        # Nothing is read from the ledger, which may be what the guard failed on: so nothing is proven.
+        Guard(report, Settings(**order.settings), world).resume([])
+    return report
 
 
 def order_line(order: Order) -> str:

@@ -30,6 +30,14 @@ class Verdict:
     missed: Reason | None = None
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What a ledger says: the verdict on each host, and the failures of others, such as localhost."""
+
+    verdicts: dict[str, Verdict]
+    elsewhere: list[Reason]
+
+
 @dataclass
 class _Play:
     name: str
@@ -81,20 +89,14 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def give_verdicts(lines: Iterable[Mapping[str, Any]], hosts: Sequence[str]) -> dict[str, Verdict]:
-    """The verdict on each of the hosts that an ansible-playbook which has ended was limited to."""
+def judge(lines: Iterable[Mapping[str, Any]], hosts: Sequence[str]) -> Findings:
+    """What became of the hosts that an ansible-playbook which has ended was limited to."""
     ledger = _put_together(lines)
-    return {host: _verdict(ledger, host) for host in hosts}
-
-
-def trouble_elsewhere(lines: Iterable[Mapping[str, Any]], hosts: Iterable[str]) -> list[Reason]:
-    """The failures of hosts that are not among these, such as of localhost."""
     known = set(hosts)
-    return [
-        verdict.reason
-        for host, verdict in _put_together(lines).troubles.items()
-        if host not in known and verdict.reason is not None
-    ]
+    return Findings(
+        {host: _verdict(ledger, host) for host in hosts},
+        [verdict.reason for host, verdict in ledger.troubles.items() if host not in known and verdict.reason],
+    )
 
 
 def _put_together(lines: Iterable[Mapping[str, Any]]) -> _Ledger:

@@ -77,6 +77,7 @@ _DETAILS = {
 _SCOPES = {"failed": "the machines that failed", "wave": "the whole wave", "fleet": "the whole fleet"}
 _OTHERS = {"wave": "the others of its wave", "fleet": "the whole fleet"}
 _VERDICTS = {
+    "ok": "It came through itself",
     "failed": "It failed",
     "unreachable": "It could not be reached",
     "incomplete": "It had not run everything when the playbook ended",
@@ -276,7 +277,8 @@ def _errors(machine: MachineReport) -> Iterator[tuple[str, str]]:
 
 def _explanations(machine: MachineReport) -> Iterator[str]:
     """What went wrong with a machine, in one line each."""
-    if machine.reason:
+    # Of each machine that was not started it is the same.
+    if machine.reason and machine.outcome != "not_started":
         reason = machine.reason
         where = [one_line(reason.task or "")] if reason.task else []
         where += [f"on {one_line(reason.host)}"] if reason.host and reason.host != machine.host else []
