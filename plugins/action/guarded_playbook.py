@@ -169,8 +169,12 @@ class ActionModule(ActionBase):
             )
         return message
 
-    def _show(self, text: str, *, to_log: bool) -> None:
-        """Show a line at once. What a worker gives to its display may wait in a buffer until the task has ended."""
+    def _show(self, text: str) -> None:
+        """Show a line at once.
+
+        What a worker gives to its display may wait in a buffer until the task has ended, or be taken by nobody any
+        more. To a log file of Ansible's, the guarded ansible-playbook writes itself.
+        """
         if _OUTPUT is None:
             self._display.display(text)
             return
@@ -179,8 +183,6 @@ class ActionModule(ActionBase):
         with contextlib.suppress(OSError):
             while rest:
                 rest = rest[os.write(_OUTPUT, rest) :]
-        if to_log:
-            self._display.display(text, log_only=True)
 
 
 class _Guardian:
@@ -229,7 +231,7 @@ class _Guardian:
         if "say" not in message:
             self._message = message
         else:
-            self._show(message["say"], to_log=not self._reasons)
+            self._show(message["say"])
 
     def _look_after_parent(self) -> None:
         if os.getppid() != self._main:

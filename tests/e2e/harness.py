@@ -386,8 +386,7 @@ class Controller:
             # Whoever is to wait for the machines' answers is gone when the run was stopped.
             is_asked = fate.outcome == "rolled_back" and report["ended_by"] in ("end", "guardian_died")
             assert (machine["reconnect"] or {}).get("status") == ("answers" if is_asked else None), host
-            if fate.verdicts not in (("ok",), ("untouched",)) and fate is not NOT_STARTED:
-                assert machine["reason"]["error"], host
+            assert fate.is_good or machine["reason"]["error"], host
         for host, (task, error) in reasons.items():
             reason = machines[host]["reason"]
             assert reason["task"] == task, host

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -323,11 +324,12 @@ def test_23_restore_of_one_machine_fails(controller: Controller) -> None:
     assert controller.snapshot_names()["web2"] == [f"maint-{run_id}"]
     assert controller.snapshot_names()["web3"] == [f"maint-{run_id}-restored"]
     assert "NOT proven to be rolled back" in run.message
-    assert "community.paperspace.recover" in run.message
+    [error] = [error for error in run.errors() if error.startswith("[web2]")]
+    command = json.loads(error.partition(" => ")[2])["msg"].partition("Resolve the run with: ")[2]
     controller.check_secrecy(run)
 
     controller.simulator.clear_faults()
-    controller.recover("-e", "recover_action=rollback")
+    assert controller.start("sh", "-c", command).wait().rc == 0
     assert controller.snapshot_names()["web2"] == [f"maint-{run_id}-restored"]
     assert controller.disks()["web2"] == run.fleet["web2"]
     assert controller.restored() == ["web3", "web2"]
@@ -367,6 +369,7 @@ def test_rolled_back_machine_that_does_not_answer_is_reported(controller: Contro
     assert controller.restored() == ["web2"]
     assert run.rc != 0
     assert any("web2" in error and "answer" in error for error in run.errors())
+    assert "rolled back, does not answer" in run.output
 
 
 def test_30_verification_fails_after_a_good_maintenance(controller: Controller) -> None:

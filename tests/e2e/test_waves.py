@@ -20,6 +20,10 @@ def test_28_canary_fails_and_the_rest_is_never_touched(controller: Controller) -
     assert report["wave_sizes"] == [1, 2]
     assert [machine["wave"] for machine in report["machines"]] == [1, 2, 2]
     assert controller.simulator.done_counts()["creates"] == 1
+    errors = dict(error.split("]: ", 1) for error in run.errors())
+    for host in ("[web2", "[web3"):
+        assert "not started" in errors[host]
+        assert "1 of 3 machines did not come through; the failure budget is 0." in errors[host]
 
 
 def test_all_waves_end_well(controller: Controller) -> None:
@@ -54,7 +58,8 @@ def test_29_budget_is_exceeded_in_the_second_wave(controller: Controller, scope:
         "db1": NOT_STARTED,
         "db2": NOT_STARTED,
     }
-    controller.check(run, fates)
+    why = (None, "1 of 5 machines did not come through; the failure budget is 0.")
+    controller.check(run, fates, reasons={host: why for host, fate in fates.items() if fate is WITH_THE_OTHERS})
 
 
 def test_fleet_stays_open_until_the_last_wave_has_ended_well(controller: Controller) -> None:
