@@ -1,7 +1,8 @@
 # Copyright (c) 2026, The community.paperspace authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The demonstration: five simulated machines, an upgrade that breaks two of them, and their way back.
+"""The demonstration: five simulated machines, an upgrade that breaks two of them, a controller that dies in the next
+one, and their way back.
 
 Every step is a command that a user could type; only the machines are simulated. The last step does not trust
 Ansible: it asks each machine's disk over plain SSH. Exits 0 only if every machine is as it should be.
@@ -12,9 +13,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import secrets
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,8 +26,15 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-OLD, NEW = "1.0", "2.0"
+OLD, NEW, NEXT = "1.0", "2.0", "3.0"
 FAILS_ON, CUTS_OFF = "db1", "web2"
+WHAT_HAPPENED = {
+    "db1": "its upgrade failed, rolled back",
+    "db2": "upgraded",
+    "web1": "upgraded; the next upgrade recovered",
+    "web2": "cut off, rolled back; the next recovered",
+    "web3": "upgraded; the next upgrade recovered",
+}
 INVENTORY = """\
 plugin: community.paperspace.paperspace
 connect_with: public_ip
@@ -35,6 +43,16 @@ groups:
   web: paperspace_name is match('web')
   db: paperspace_name is match('db')
 """
+# Quicker than the service, so that all of it takes about a minute.
+SIMULATOR = {
+    "event_start_seconds": 0.2,
+    "snapshot_seconds": 1,
+    "restore_seconds": 1.5,
+    "settle_seconds": 0.5,
+    "serviceready_seconds": 0.5,
+    "state_lag_seconds": 0.3,
+}
+PLAYBOOK = ("ansible-playbook", "-i", "inventory")
 
 
 @dataclass(frozen=True)
@@ -43,21 +61,32 @@ class Stage:
 
     folder: Path
     environ: dict[str, str]
-    simulator: dict[str, Any]
 
-    def run(self, *command: str, expect_failure: bool = False) -> str:
-        """Run a command before the user's eyes and return what it printed. Ends the demonstration when it is off."""
+    def run(self, *command: str, expect: int = 0, kill_at: str | None = None) -> None:
+        """Run a command before the user's eyes. Ends the demonstration when its exit code is not the expected one.
+
+        With C(kill_at), the command and all that it started are killed when it prints this.
+        """
         print(f"\n$ {shlex.join(command)}", flush=True)
         process = subprocess.Popen(
             command, cwd=self.folder, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        lines = []
         for line in process.stdout or ():
             print(f"  {line}", end="", flush=True)
-            lines.append(line)
-        if (process.wait() != 0) != expect_failure:
-            sys.exit(f"demo: that command ended with {process.returncode}, which is not what should happen here.")
-        return "".join(lines)
+            if kill_at is not None and kill_at in line:
+                print(f"\n$ kill -9 {shlex.join(map(str, kill_with_all_below(process.pid)))}", flush=True)
+        code = process.wait()
+        # As a shell tells it: 128 and the number of the signal.
+        code = code if code >= 0 else 128 - code
+        print(f"\nExit code: {code}", flush=True)
+        if code != expect:
+            sys.exit(f"demo: that command should have ended with {expect}.")
+
+    def show_report(self) -> None:
+        """Print the page of the only report that there is."""
+        [page] = (self.folder / "paperspace-runs").glob("*.md")
+        print(f"\n$ cat {page.relative_to(self.folder)}")
+        print("".join(f"  {line}" for line in page.read_text().splitlines(keepends=True)), flush=True)
 
     def hosts(self) -> dict[str, dict[str, Any]]:
         """The inventory's variables by host, read anew: a machine may have come back at another address."""
@@ -81,10 +110,39 @@ class Stage:
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         return answer.stdout.strip() if answer.returncode == 0 else "unreachable"
 
+    def versions(self) -> dict[str, str]:
+        """The application's version by machine."""
+        return {name: self.version_on(host) for name, host in sorted(self.hosts().items())}
+
 
 def without_unsafe_mark(value: dict[str, Any]) -> Any:
     """Some versions of ansible-inventory mark a text that nothing may evaluate as C({"__ansible_unsafe": TEXT})."""
     return value.get("__ansible_unsafe", value)
+
+
+def kill_with_all_below(top: int) -> list[int]:
+    """Kill a process and everything that it started, as when the computer loses its power. Returns what was killed."""
+    table = parents()
+    found = [top]
+    for process in found:
+        found += [child for child, parent in table.items() if parent == process]
+    for process in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    return found
+
+
+def parents() -> dict[int, int]:
+    """The parent of each process."""
+    table = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The name in brackets may hold anything.
+            table[int(file.parent.name)] = int(file.read_text(errors="replace").rpartition(")")[2].split()[1])
+    if table:
+        return table
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], stdout=subprocess.PIPE, text=True, check=True)
+    return {int(line.split()[0]): int(line.split()[1]) for line in listed.stdout.splitlines()}
 
 
 @contextlib.contextmanager
@@ -92,7 +150,8 @@ def prepared(folder: Path) -> Iterator[Stage]:
     """Start the simulator and write the inventory, as a user would for the real service."""
     key = secrets.token_hex(16)
     command = [sys.executable, "-m", "simulator", "--port", "0", "--dir", str(folder / "cloud"), "--machines", "5"]
-    process = subprocess.Popen([*command, "--key", key], stdout=subprocess.PIPE, text=True)
+    command += ["--key", key, "--settings", json.dumps(SIMULATOR)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         simulator = json.loads((process.stdout and process.stdout.readline()) or "null")
         if simulator is None:
@@ -101,75 +160,64 @@ def prepared(folder: Path) -> Iterator[Stage]:
         (inventory / "group_vars").mkdir(parents=True)
         (inventory / "demo.paperspace.yml").write_text(INVENTORY)
         (inventory / "group_vars" / "paperspace.yml").write_text(json.dumps(simulator["variables"], indent=2))
+        (folder / "upgrade.yml").write_text((HERE / "upgrade.yml").read_text())
         environ = {
             **os.environ,
             "PAPERSPACE_API_KEY": key,
             "PAPERSPACE_API_URL": simulator["api_url"],
-            "ANSIBLE_RETRY_FILES_ENABLED": "true",
-            "ANSIBLE_RETRY_FILES_SAVE_PATH": str(folder),
             "ANSIBLE_HOME": str(folder / "ansible"),
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_TIMEOUT": "5",
+            "ANSIBLE_PIPELINING": "true",
+            # Less to read.
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+            "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
         }
-        yield Stage(folder, environ, simulator)
+        yield Stage(folder, environ)
     finally:
         process.terminate()
         process.wait(timeout=20)
 
 
 def maintain(stage: Stage) -> None:
-    """Snapshot, upgrade, roll back what did not come through, close and prune."""
+    """One guarded maintenance in which two machines break."""
     say("1. The fleet, as the inventory plugin finds it")
-    stage.run("ansible-inventory", "-i", "inventory", "--graph")
+    stage.run("ansible-inventory", "-i", "inventory", "--graph", "paperspace")
 
-    say("2. A snapshot of every machine before the work")
-    printed = stage.run("ansible-playbook", "-i", "inventory", "community.paperspace.snapshot", "-l", "paperspace")
-    found = re.search(r"\d{8}T\d{6}Z-[0-9a-f]{4}", printed)
-    if not found:
-        sys.exit("demo: the snapshot playbook printed no run id.")
-    run_id = found[0]
+    say(f"2. The guarded upgrade, in two waves: it fails on {FAILS_ON}, and cuts {CUTS_OFF} off from the network")
+    guard = {"maintenance_playbook": "upgrade.yml", "maintenance_waves": [2, "100%"], "maintenance_max_failures": 1}
+    breakage = f"demo_fails_on={FAILS_ON} demo_cuts_off={CUTS_OFF}"
+    command = (*PLAYBOOK, "community.paperspace.maintenance", "-l", "paperspace", "-e", json.dumps(guard))
+    stage.run(*command, "-e", breakage, expect=2)
 
-    say(f"3. The upgrade: it fails on {FAILS_ON}, and cuts {CUTS_OFF} off from the network")
-    breakage = ["-e", f"demo_fails_on={FAILS_ON}", "-e", f"demo_cuts_off={CUTS_OFF}"]
-    stage.run("ansible-playbook", "-i", "inventory", str(HERE / "upgrade.yml"), *breakage, expect_failure=True)
-    print("\nIn between, over SSH:", *(f"{name}={version}" for name, version in versions(stage).items()))
-
-    say("4. Roll back the machines that did not come through, reachable or not")
-    lost = stage.folder / "upgrade.retry"
-    rollback = [
-        "ansible-playbook",
-        "-i",
-        "inventory",
-        "community.paperspace.rollback",
-        "-e",
-        f"rollback_run_id={run_id}",
-    ]
-    stage.run(*rollback, "-l", f"@{lost}")
-
-    say("5. Close the run for the others, and prune")
-    close = ["-e", "snapshot_action=close", "-e", f"snapshot_run_id={run_id}"]
-    snapshot = ["ansible-playbook", "-i", "inventory", "community.paperspace.snapshot"]
-    stage.run(*snapshot, *close, "-l", "paperspace")
-    stage.run("ansible-playbook", "-i", "inventory", "community.paperspace.prune", "-l", "paperspace")
+    say("3. Its report")
+    stage.show_report()
 
 
-def versions(stage: Stage) -> dict[str, str]:
-    """The application's version by machine, over SSH."""
-    return {name: stage.version_on(host) for name, host in sorted(stage.hosts().items())}
+def recover(stage: Stage) -> None:
+    """A second guarded maintenance, whose controller dies."""
+    say("4. The next upgrade: in the middle of it, every process of the controller is killed")
+    command = (*PLAYBOOK, "community.paperspace.maintenance", "-l", "web", "-e", "maintenance_playbook=upgrade.yml")
+    moment = "TASK [Give the network a moment to apply]"
+    stage.run(*command, "-e", f"demo_version={NEXT}", expect=128 + signal.SIGKILL, kill_at=moment)
+    print("\nLeft behind, over SSH:", *(f"{name}={version}" for name, version in stage.versions().items()))
+
+    say("5. Another controller, which knows nothing but the API key and the inventory")
+    stage.run(*PLAYBOOK, "community.paperspace.recover")
+    stage.run(*PLAYBOOK, "community.paperspace.recover", "-e", "recover_action=rollback")
 
 
 def is_proven(stage: Stage) -> bool:
     """Print what is on each disk, and whether it is what should be there."""
     say("6. The proof, over plain SSH")
-    found = versions(stage)
-    print(f"{'machine':10} {'what happened':34} {'should be':10} {'is':12}")
-    is_good = len(found) == 5
-    for name, version in found.items():
-        story = {FAILS_ON: "a task failed, rolled back", CUTS_OFF: "unreachable, rolled back"}.get(name, "upgraded")
-        wanted = OLD if name in (FAILS_ON, CUTS_OFF) else NEW
-        is_good = is_good and version == wanted
-        print(f"{name:10} {story:34} {wanted:10} {version:12} {'ok' if version == wanted else 'WRONG'}")
-    return is_good
+    found = stage.versions()
+    wanted = {name: OLD if name in (FAILS_ON, CUTS_OFF) else NEW for name in WHAT_HAPPENED}
+    print(f"{'machine':8} {'what happened':42} {'should be':10} {'is':12}")
+    for name, story in WHAT_HAPPENED.items():
+        version = found.get(name, "missing")
+        verdict = "ok" if version == wanted[name] else "WRONG"
+        print(f"{name:8} {story:42} {wanted[name]:10} {version:12} {verdict}")
+    return found == wanted
 
 
 def say(text: str) -> None:
@@ -180,6 +228,7 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="paperspace-demo-") as folder, prepared(Path(folder)) as stage:
         maintain(stage)
+        recover(stage)
         is_good = is_proven(stage)
     end = "Every machine is as it should be" if is_good else "NOT every machine is as it should be"
     print(f"\n{end}, after {time.monotonic() - began:.0f} s.")
