@@ -112,6 +112,8 @@ class Machine:
     touched: bool = False
     harmed: bool = False
     passed: set[str] = field(default_factory=set)
+    # Whether the service was asked to start it, since then.
+    is_on: bool = True
     # What the guard was told of each restore; None when it died before.
     restores: list[str | None] = field(default_factory=list)
 
@@ -126,7 +128,7 @@ class Machine:
         return [snapshot.name for snapshot in self.snapshots if snapshot.id in self.own]
 
     def put_back(self) -> None:
-        self.touched = self.harmed = False
+        self.touched = self.harmed = self.is_on = False
         self.passed.clear()
 
 
@@ -238,6 +240,8 @@ class World:
         self._call(f"run_playbook {playbook}")
         assert hosts
         assert not self._is_stop_known, "a playbook was begun after the stop"
+        earlier = [number for number, name in enumerate(self.calls[:-1]) if name.startswith("run_playbook")]
+        assert "stopped_by" in self.calls[max(earlier, default=0) :], "it was not asked whether the run is stopped"
         for host in hosts:
             machine = self.of(host)
             is_guarded = any(snapshot.id in machine.proven for snapshot in machine.named(OPEN))
@@ -384,6 +388,7 @@ class World:
         return outcome
 
     def _start(self, machine: Machine, fault: str, dummy: str) -> MachineOutcome:
+        machine.is_on = True
         if fault:
             return MachineOutcome(machine.machine_id, status="failed", error="It does not start.")
         return MachineOutcome(machine.machine_id, status="unchanged")
@@ -513,6 +518,7 @@ def check(world: World, report: RunReport | None) -> None:
                 check_machine(world, report, machine)
         except AssertionError as error:
             raise AssertionError(f"{machine}\n{world.of(machine.host)}\n{report.problems}") from error
+    assert [child.playbook for child in report.children][: len(world.runs)] == [name for name, dummy in world.runs]
     is_good = all(machine.outcome in ("ok", "untouched") for machine in report.machines)
     assert report.status == ("succeeded" if is_good and not report.problems else "failed")
     assert report.ended_by == (world.stopped or "end") or (world.stopped and report.ended_by == "end")
@@ -535,6 +541,9 @@ def check_machine(world: World, report: RunReport, machine: MachineReport) -> No
         assert names in ([OPEN], [])
     if machine.outcome in ("untouched", "no_snapshot", "not_started", "rolled_back"):
         assert not truth.touched
+    if machine.outcome == "rolled_back" and report.ended_by != "guardian_died":
+        is_said = any("are on is not known" in problem for problem in report.problems)
+        assert truth.is_on or is_said
     if machine.outcome == "rollback_failed":
         assert report.status == "failed"
         assert truth.restores[-1:] != ["restored"]
@@ -735,6 +744,15 @@ def test_later_playbooks_get_those_that_came_through() -> None:
     assert [child.rc for child in report.children] == [2, 4, 0]
 
 
+def test_failure_of_none_of_the_machines_is_a_problem() -> None:
+    dummy, report = drive(Script(elsewhere=frozenset(["patch.yml"])), planned(waves=[4]))
+    assert report
+    assert report.problems == ["patch.yml: localhost: task 'Migrate': No."]
+    dummy, report = drive(Script(crashes={"patch.yml": 1.0}), planned(waves=[4]))
+    assert report
+    assert report.problems == ["patch.yml ended with -9, although each machine that it began came to its end."]
+
+
 def test_soak_is_between_waves_alone() -> None:
     world, dummy = drive(Script(), planned(waves=[1, 1, 2]), soak=7.5)
     assert world.pauses == [(7.5, False)] * 2
@@ -793,7 +811,8 @@ def test_machine_that_cannot_be_restored_does_not_keep_others_from_it(host: str)
 
 
 def test_restored_machines_are_started_and_it_is_said_if_they_are_not() -> None:
-    script = replace(web(1, "failed"), faults={("start", "web1"): ["failed"]})
+    fates = {("patch.yml", host): "failed" for host in ("web1", "web2")}
+    script = Script(fates=fates, faults={("start", "web1"): ["failed"], ("restore", "web2"): ["failed"]})
     world, report = drive(script, planned(waves=[4]))
     assert [hosts for verb, hosts in world.written if verb == "start"] == [["web1"]]
     assert report
@@ -873,6 +892,15 @@ def test_what_was_being_closed_as_well_ended_is_not_rolled_back_by_the_successor
     world, report = drive(script, planned(scope=scope, waves=[4]))
     assert outcomes(report) == ["ok"] * 4
     assert all(world.of(host).run_names() == [OK] for host in FLEET)
+
+
+@defect
+def test_machine_that_was_put_back_is_started_by_the_successor() -> None:
+    """The guard dies when the names are closed, before it has seen to it that the machines are on."""
+    script = killed_at("start", "before", web(1, "failed"), waves=[4])
+    world, report = drive(script, planned(waves=[4]))
+    assert outcomes(report)[0] == "rolled_back"
+    assert world.of("web1").is_on
 
 
 @defect
