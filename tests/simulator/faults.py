@@ -31,6 +31,7 @@ SELECTION: dict[str, tuple[Any, Any]] = {
     "machine_id": ((str, NONE), None),
     "nth": ((int, list, NONE), None),
     "times": ((int, NONE), None),
+    "after_change": (bool, False),
 }
 """Fields that every rule may have: accepted types and default."""
 
@@ -115,7 +116,10 @@ class Rule:
     machine_id: str | None
     nth: tuple[int, ...] | None
     times: int | None
+    after_change: bool
     parameters: dict[str, Any]
+    is_armed: bool = False
+    """Whether the change after which it hits has come."""
     seen: int = 0
     """How many requests it selected."""
     applied: int = 0
@@ -151,6 +155,7 @@ class Rule:
             machine_id=given.get("machine_id"),
             nth=None if nth is None else tuple([nth] if isinstance(nth, int) else nth),
             times=given.get("times"),
+            after_change=given.get("after_change", False),
             parameters={name: given.get(name, default) for name, (dummy, default) in PARAMETERS[action].items()},
         )
 
@@ -163,6 +168,7 @@ class Rule:
             "machine_id": self.machine_id,
             "nth": None if self.nth is None else list(self.nth),
             "times": self.times,
+            "after_change": self.after_change,
             **self.parameters,
             "seen": self.seen,
             "applied": self.applied,
@@ -170,6 +176,9 @@ class Rule:
 
     def hits(self, request: Request, machine_id: Callable[[], str | None]) -> bool:
         """Whether this request, which is counted by that, is one to fail."""
+        if self.after_change and not self.is_armed:
+            self.is_armed = request.method != "GET"
+            return False
         if self.methods is not None and request.method not in self.methods:
             return False
         if self.path is not None and not re.fullmatch(self.path, request.path):

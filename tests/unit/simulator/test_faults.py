@@ -39,6 +39,19 @@ def test_rules_select_by_method_path_machine_and_count(api, service):
     assert [(rule["seen"], rule["applied"]) for rule in service.faults.rules()] == [(3, 1)]
 
 
+def test_rule_can_begin_after_the_first_change(api, service, machine_id):
+    service.faults.add({"action": "empty", "method": "GET", "after_change": True, "nth": 2})
+
+    def bodies():
+        return [bool(api.send("GET", "/machines").body) for dummy in range(3)]
+
+    assert bodies() == [True, True, True]
+    api.snapshot(machine_id, "one")
+    assert bodies() == [True, False, True]
+    (rule,) = service.faults.rules()
+    assert (rule["after_change"], rule["seen"], rule["applied"]) == (True, 3, 1)
+
+
 def test_machine_is_known_from_its_snapshots_and_events_too(api, service, clock, machine_id):
     event = api.snapshot(machine_id, "one")
     other = service.add_snapshot(service.add_machine("other"), "two")
