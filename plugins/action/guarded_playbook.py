@@ -44,6 +44,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._command_line
     refuse_what_cannot_be_passed,
 )
 from ansible_collections.community.paperspace.plugins.plugin_utils._guardian import Order, order_line
+from ansible_collections.community.paperspace.plugins.plugin_utils._live import OUTPUT, show
 from ansible_collections.community.paperspace.plugins.plugin_utils._parent import parent_run_from_ansible
 from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
     SCOPES,
@@ -94,17 +95,6 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._guardian imp
 main()
 """
 _POLL = 0.3
-
-
-def _kept_output() -> int | None:
-    """The standard output of ansible-playbook, kept when this is loaded there: its workers have lost it."""
-    try:
-        return os.dup(1)
-    except OSError:
-        return None
-
-
-_OUTPUT = _kept_output()
 
 
 class ActionModule(ActionBase):
@@ -170,19 +160,8 @@ class ActionModule(ActionBase):
         return message
 
     def _show(self, text: str) -> None:
-        """Show a line at once.
-
-        What a worker gives to its display may wait in a buffer until the task has ended, or be taken by nobody any
-        more. To a log file of Ansible's, the guarded ansible-playbook writes itself.
-        """
-        if _OUTPUT is None:
-            self._display.display(text)
-            return
-        rest = f"{text}\n".encode(errors="replace")
-        # Whoever was to read it may be gone.
-        with contextlib.suppress(OSError):
-            while rest:
-                rest = rest[os.write(_OUTPUT, rest) :]
+        """Show a line at once. To a log file of Ansible's, the guarded ansible-playbook writes itself."""
+        show(text, self._display)
 
 
 class _Guardian:
@@ -197,7 +176,7 @@ class _Guardian:
             [*parent.python, "-c", _BOOT, parent.collection_root],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=None if _OUTPUT is None else _OUTPUT,
+            stderr=OUTPUT,
             start_new_session=True,
         )
         self._send(order_line(order))
