@@ -21,6 +21,7 @@ from .messages import (
     json_response,
 )
 from .operations import SUCCESS, Outcome
+from .paging import BEGINNING
 
 NUMBER = (int, float)
 NONE = type(None)
@@ -285,7 +286,7 @@ def _bend_cursor(content: dict[str, Any], how: str, after: str | None) -> None:
     content["hasMore"] = True
     if how == "repeat":
         # Once the client follows a cursor, it gets the same one for ever.
-        content["nextPage"] = after or content.get("nextPage") or "c2FtZQ"
+        content["nextPage"] = after or content.get("nextPage") or BEGINNING
     elif how == "null":
         content["nextPage"] = None
     else:

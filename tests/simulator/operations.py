@@ -143,6 +143,8 @@ class World:
         self.machines: Records[Machine] = Records()
         self.snapshots: Records[Snapshot] = Records()
         self.events: Records[Event] = Records()
+        self.machine_of_deleted: dict[str, str] = {}
+        """By the ids of snapshots that are gone."""
         self.accepted: list[Done] = []
         self.done: list[Done] = []
         self._disks = disks
@@ -498,6 +500,7 @@ class World:
 
     def _drop_snapshot(self, snapshot: Snapshot) -> None:
         self.snapshots.remove(snapshot)
+        self.machine_of_deleted[snapshot.id] = snapshot.machine_id
         self._disks.remove_snapshot(snapshot.id)
 
     # Counting

@@ -16,6 +16,8 @@ from .messages import ApiError
 from .records import RecordT
 
 SIGNATURE_BYTES = 9
+BEGINNING = "c2FtZQ"
+"""A cursor of every listing that leads to its beginning, for faults that make a list go round in circles."""
 
 
 class Cursors:
@@ -72,7 +74,7 @@ def page(
 
         ordered = sorted(filter(matches, records), key=place)
 
-    if after is None:
+    if after is None or after == BEGINNING:
         index = len(ordered) - 1 if descending else 0
     elif descending:
         index = bisect_left(ordered, cursors.read(listing, after), key=place) - 1

@@ -226,7 +226,7 @@ class Service:
                 return record_id
             if kind == "snapshots":
                 snapshot = self.world.snapshots.get(record_id)
-                return snapshot.machine_id if snapshot else None
+                return snapshot.machine_id if snapshot else self.world.machine_of_deleted.get(record_id)
             event = self.world.events.get(record_id)
             return event.machine_id if event else None
         if named := dict(request.query_pairs).get("machineId"):

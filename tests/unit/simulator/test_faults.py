@@ -145,6 +145,22 @@ def test_cursors_that_lead_nowhere(api, service):
     assert "nextPage" not in missing
 
 
+def test_machine_is_known_from_a_snapshot_that_is_gone(api, service, clock, machine_id):
+    snapshot_id = service.add_snapshot(machine_id, "one")
+    api.send("DELETE", f"/snapshots/{snapshot_id}")
+    clock.advance(10)
+    service.faults.add({"action": "empty", "machine_id": machine_id, "times": 1})
+    assert [api.send("GET", f"/snapshots/{snapshot_id}").status for dummy in range(2)] == [200, 404]
+
+
+def test_list_of_one_page_that_goes_round_in_circles(api, service, machine_id):
+    service.faults.add({"action": "cursor", "cursor": "repeat"})
+    first = api.get("/machines")
+    again = api.get("/machines", after=first["nextPage"])
+    assert again == first
+    assert (again["hasMore"], [machine["id"] for machine in again["items"]]) == (True, [machine_id])
+
+
 @pytest.mark.parametrize(
     ("rule", "event", "creates"),
     [
