@@ -12,8 +12,14 @@ from typing import Any
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
 from ansible_collections.community.paperspace.plugins.module_utils._errors import Refused
-from ansible_collections.community.paperspace.plugins.module_utils._outcomes import MachineOutcome, Report
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import (
+    NO_PROGRESS,
+    MachineOutcome,
+    Progress,
+    Report,
+)
 from ansible_collections.community.paperspace.plugins.module_utils._procedures import (
+    SETTLED_STATES,
     STATE_LAG,
     Task,
     follow,
@@ -39,6 +45,8 @@ _AUTO_SNAPSHOT_FIELDS = (
 )
 _GOALS = {"started": "ready", "stopped": "off", "restarted": "ready"}
 _PAST = {"start": "started", "stop": "stopped", "restart": "restarted"}
+# The state that shows that the verb was carried out; a machine that was restarted is as it was before.
+_ENDS = {"start": "ready", "stop": "off"}
 
 
 @dataclass(frozen=True)
@@ -108,14 +116,21 @@ def auto_snapshot_of(machine: Machine) -> dict[str, Any]:
     return {option: machine.fields.get(shown_name) for option, shown_name, _wire_name in _AUTO_SNAPSHOT_FIELDS}
 
 
-def run_machines(client: Client, wish: MachineWish, *, check_mode: bool, executor: Executor | None = None) -> Report:
+def run_machines(
+    client: Client,
+    wish: MachineWish,
+    *,
+    check_mode: bool,
+    executor: Executor | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> Report:
     """Do what is wished. Raises InputError before anything is touched; what goes wrong later stands in the outcomes."""
     wish.check()
     with pool_of(client, executor) as pool:
-        return _run(client, wish, check_mode, pool)
+        return _run(client, wish, check_mode, pool, progress)
 
 
-def _run(client: Client, wish: MachineWish, check_mode: bool, executor: Executor) -> Report:
+def _run(client: Client, wish: MachineWish, check_mode: bool, executor: Executor, progress: Progress) -> Report:
     client.check_key()
     machine_ids, warnings = each_once(wish.machine_ids, "machine_ids")
     reader = Reader(client, executor)
@@ -139,11 +154,15 @@ def _run(client: Client, wish: MachineWish, check_mode: bool, executor: Executor
             _foretell(outcome, machines[outcome.machine_id], wish)
     elif due:
         deadline = client.begin_wait(wish.wait_timeout)
-        task = Task(client, recent if wish.state else reader.recent(len(due)), wish.wait, wish.wait_timeout)
+        progress.begin(due, client.clock())
+        if not wish.state:
+            recent = reader.recent(len(due))
+        task = Task(client, recent, wish.wait, wish.wait_timeout, progress=progress)
         procedures = [
             watched(task, outcome, _change(task, outcome, machines[outcome.machine_id], wish)) for outcome in due
         ]
-        Scheduler(client, executor, deadline=deadline, interval=wish.wait_interval).run(procedures)
+        scheduler = Scheduler(client, executor, deadline=deadline, interval=wish.wait_interval, progress=progress)
+        scheduler.run(procedures)
     return Report(outcomes, warnings, before, _describe(outcomes))
 
 
@@ -197,6 +216,13 @@ def _move(task: Task, outcome: MachineOutcome, wanted: str | None, state: str) -
 def _send(task: Task, outcome: MachineOutcome, verb: str) -> Procedure[bool]:
     """Send the verb and wait for its event. A machine that is on its way already needs no event."""
     client, machine_id = task.client, outcome.machine_id
+    goal = _ENDS.get(verb)
+
+    def shows() -> Procedure[bool]:
+        machine = yield from settle(task, outcome, SETTLED_STATES)
+        outcome.state = machine.state
+        return machine.state == goal
+
     try:
         event: Event = yield from send_once(
             task,
@@ -208,7 +234,7 @@ def _send(task: Task, outcome: MachineOutcome, verb: str) -> Procedure[bool]:
         if verb == "start" and "currently starting" in str(refusal):
             return True
         raise
-    return (yield from follow(task, outcome, event))
+    return (yield from follow(task, outcome, event, shows if goal else None))
 
 
 def _outcome(machine_id: str, machine: Machine | None) -> MachineOutcome:

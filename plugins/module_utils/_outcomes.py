@@ -111,6 +111,27 @@ class MachineOutcome(Outcome):
         }
 
 
+class Progress:
+    """Is told how the work on a fleet goes on, and says nothing; subclasses do.
+
+    Times are seconds by the clock of the task's client. All calls come from one thread.
+    """
+
+    def begin(self, outcomes: Sequence[Outcome], now: float) -> None:
+        """The work on these begins."""
+
+    def end(self, outcome: Outcome, now: float) -> None:
+        """The work on one of them has ended, well or not."""
+
+    def look(self, now: float) -> float:
+        """Time has passed. Returns when to be called next."""
+        del now
+        return float("inf")
+
+
+NO_PROGRESS = Progress()
+
+
 @dataclass(frozen=True)
 class Report:
     """What a task has to say: its outcomes in the order asked, warnings, and what changed as before and after."""

@@ -19,7 +19,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
     RateLimited,
     Refused,
 )
-from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Outcome
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import NO_PROGRESS, Outcome, Progress
 from ansible_collections.community.paperspace.plugins.module_utils._proof import is_clear_failure
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Recent, running
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import (
@@ -29,12 +29,13 @@ from ansible_collections.community.paperspace.plugins.module_utils._scheduler im
     Pause,
     Procedure,
 )
-from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine
+from ansible_collections.community.paperspace.plugins.module_utils._wire import ENDED_STATES, Event, Machine
 
 T = TypeVar("T")
 
 # A machine's state lags: "just after a restart it still reads ready for some seconds" (FACTS.md).
 STATE_LAG = 5.0
+SETTLED_STATES = frozenset({"ready", "off"})
 FIRST_LOOK_AGAIN = 0.5
 LONGEST_LOOK_AGAIN = 30.0
 
@@ -53,6 +54,7 @@ class Task:
     wait_timeout: float = 3600.0
     # The ids of events that cannot be what a request did whose answer is lost: they are another request's.
     settled_events: set[str] = field(default_factory=set)
+    progress: Progress = NO_PROGRESS
 
 
 def watched(task: Task, outcome: Outcome, procedure: Procedure[None]) -> Procedure[None]:
@@ -69,7 +71,9 @@ def watched(task: Task, outcome: Outcome, procedure: Procedure[None]) -> Procedu
     except PaperspaceError as error:
         outcome.status, outcome.error = "failed", str(error)
     finally:
-        outcome.seconds = clock() - began
+        now = clock()
+        outcome.seconds = now - began
+        task.progress.end(outcome, now)
 
 
 def send_once(
@@ -101,7 +105,7 @@ def send_once(
             sent_before = outcome.was_sent if not was_lost else sent_before
             was_lost = outcome.was_sent = True
             outcome.doubt = f"{lost} It is not known whether the service carried it out"
-            found = yield from _find_trace(task, find)
+            found = yield from find_trace(task, find)
             outcome.doubt = ""
             if found is not None:
                 return found
@@ -124,8 +128,13 @@ def until_idle(task: Task, outcome: Outcome) -> Procedure[bool]:
     return bool(events)
 
 
-def follow(task: Task, outcome: Outcome, event: Event) -> Procedure[bool]:
-    """Wait until the event is done; False when the task does not wait. Raises Unsure or Refused for any other end."""
+def follow(
+    task: Task, outcome: Outcome, event: Event, shows: Callable[[], Procedure[bool]] | None = None
+) -> Procedure[bool]:
+    """Wait until the event is done; False when the task does not wait. Raises Unsure or Refused for any other end.
+
+    C(shows) finds out whether the work was done, where the API shows that: then this is known after a bad end too.
+    """
     outcome.take_event(event)
     task.settled_events.add(event.id)
     if not task.wait and not event.has_ended:
@@ -139,16 +148,26 @@ def follow(task: Task, outcome: Outcome, event: Event) -> Procedure[bool]:
     outcome.take_event(ended)
     if ended.state == "done":
         return True
-    raise ended_badly(ended)
+    is_known = False
+    if shows is not None:
+        try:
+            if (yield from shows()):
+                return True
+            is_known = True
+        except DeadlinePassed:
+            pass
+    raise ended_badly(ended, is_undone=is_known)
 
 
-def ended_badly(event: Event) -> PaperspaceError:
-    """What is known when an event ends in error or cancelled."""
+def ended_badly(event: Event, *, is_undone: bool = False) -> PaperspaceError:
+    """What is known when an event ends in error or cancelled. C(is_undone): nothing came of it, as was seen since."""
     what = f"Event {event.id} ({event.name})"
     if event.state == "cancelled":
         return Refused(f"{what} was cancelled by the service.")
     if event.error:
         return Refused(f"{what} ended in error: {event.error}")
+    if is_undone:
+        return Refused(f"{what} ended in error without a reason, and nothing came of it.")
     if is_clear_failure(event):
         return Unsure(
             f"{what} ended in error, without a reason and without an end time: most likely nothing was done. {_LOOK}"
@@ -166,7 +185,7 @@ def settle(task: Task, outcome: Outcome, states: Collection[str]) -> Procedure[M
     clock = task.client.clock
     arrived: float | None = None
     has_moved = False
-    outcome.waits_for = f"The event was done, but the machine was not {' or '.join(sorted(states))} yet"
+    outcome.waits_for = f"The event has ended, but the machine was not {' or '.join(sorted(states))} yet"
     while True:
         machine: Machine = yield NextLook(outcome.machine_id)
         if machine.state not in states:
@@ -232,8 +251,8 @@ def _until_free(task: Task, machine_id: str, pause: float, *, is_own_possible: b
         yield Pause(pause)
 
 
-def _find_trace(task: Task, find: Callable[[], T | None]) -> Procedure[T | None]:
-    """What the request did, or None when for C(request_timeout) seconds nothing came of it."""
+def find_trace(task: Task, find: Callable[[], T | None]) -> Procedure[T | None]:
+    """What a request did, or None when for C(request_timeout) seconds nothing of it was to be seen."""
     clock = task.client.clock
     began = clock()
     pause = FIRST_LOOK_AGAIN
@@ -265,9 +284,10 @@ def _on_timeout(task: Task, outcome: Outcome) -> str:
     waited = f"within wait_timeout ({task.wait_timeout:g} s)"
     if outcome.doubt:
         return f"{outcome.doubt}, and this could not be found out {waited}. {_LOOK}"
-    if outcome.event_state == "done" and outcome.waits_for:
+    has_ended = outcome.event_state in ENDED_STATES
+    if has_ended and outcome.waits_for:
         return f"{outcome.waits_for} {waited}. The work may still finish (event {outcome.event_id})."
-    if outcome.event_id and outcome.event_state != "done":
+    if outcome.event_id and not has_ended:
         return (
             f"Event {outcome.event_id} did not end {waited}. The work may still finish; "
             "run the same task again to wait for it."

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client
 from ansible_collections.community.paperspace.plugins.module_utils._errors import DeadlinePassed, PaperspaceError
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import NO_PROGRESS, Progress
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine
 
 QUICKEST_POLL = 0.5
@@ -121,12 +122,22 @@ class Scheduler:
     C(interval) fixes the seconds between polls; None lets them adapt.
     """
 
-    def __init__(self, client: Client, executor: Executor, *, deadline: float, interval: float | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        executor: Executor,
+        *,
+        deadline: float,
+        interval: float | None = None,
+        progress: Progress = NO_PROGRESS,
+    ) -> None:
         self._clock = client.clock
         self._sleep = client.sleep
         self._executor = executor
         self._deadline = deadline
         self._interval = interval
+        self._progress = progress
+        self._next_look = float("inf")
         self._event_watch: PageWatch[Event] = PageWatch(
             lambda cursor: client.event_page(cursor, retries=0), lambda event_id: client.event(event_id, retries=0)
         )
@@ -146,11 +157,14 @@ class Scheduler:
 
     def run(self, procedures: Iterable[Procedure[None]]) -> None:
         """Return when every procedure has ended. Procedures handle their own errors."""
+        self._next_look = self._progress.look(self._clock())
         for procedure in procedures:
             self._resume(procedure, None)
         while self._calls or self._events or self._looks or self._pauses:
             self._await_something()
             now = self._clock()
+            if now >= self._next_look:
+                self._next_look = self._progress.look(now)
             if now >= self._deadline:
                 self._give_up()
                 continue
@@ -158,10 +172,13 @@ class Scheduler:
                 self._resume(heapq.heappop(self._pauses)[2], None)
             if now >= self._next_poll:
                 self._poll()
+        self._progress.look(self._clock())
 
     def _await_something(self) -> None:
         """Take in calls that have finished; sleep only when nothing but time can bring news."""
-        due = min(self._next_poll, self._pauses[0][0] if self._pauses else float("inf"), self._deadline)
+        due = min(
+            self._next_poll, self._pauses[0][0] if self._pauses else float("inf"), self._next_look, self._deadline
+        )
         delay = min(LONGEST_SLEEP, max(0.0, due - self._clock()))
         if not self._calls:
             self._sleep(delay)

@@ -14,7 +14,12 @@ from concurrent.futures import Executor
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
 from ansible_collections.community.paperspace.plugins.module_utils._names import parse_run_name
-from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Report, SnapshotOutcome
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import (
+    NO_PROGRESS,
+    Progress,
+    Report,
+    SnapshotOutcome,
+)
 from ansible_collections.community.paperspace.plugins.module_utils._procedures import Task, watched
 from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof
 from ansible_collections.community.paperspace.plugins.module_utils._proving import read_proofs
@@ -49,7 +54,14 @@ _WOULD = {
 }
 
 
-def run_snapshots(client: Client, wish: Wish, *, check_mode: bool, executor: Executor | None = None) -> Report:
+def run_snapshots(
+    client: Client,
+    wish: Wish,
+    *,
+    check_mode: bool,
+    executor: Executor | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> Report:
     """Do what is wished, and say what became of each machine or snapshot.
 
     Raises InputError, before anything is touched, for what must be refused as a whole; Unauthorized for a bad
@@ -57,10 +69,10 @@ def run_snapshots(client: Client, wish: Wish, *, check_mode: bool, executor: Exe
     """
     wish.check()
     with pool_of(client, executor) as pool:
-        return _run(client, wish, check_mode, pool)
+        return _run(client, wish, check_mode, pool, progress)
 
 
-def _run(client: Client, wish: Wish, check_mode: bool, executor: Executor) -> Report:
+def _run(client: Client, wish: Wish, check_mode: bool, executor: Executor, progress: Progress) -> Report:
     client.check_key()
     reader = Reader(client, executor)
     planner = _Planner(client, reader, wish)
@@ -72,18 +84,26 @@ def _run(client: Client, wish: Wish, check_mode: bool, executor: Executor) -> Re
             if action.verb == "rename":
                 action.outcome.name = wish.new_name
     else:
-        _carry_out(client, reader, wish, actions, executor)
+        _carry_out(client, reader, wish, actions, executor, progress)
     outcomes = [action.outcome for action in actions]
     return Report(outcomes, planner.warnings, before, _describe(planner.listing, actions, after=True))
 
 
-def _carry_out(client: Client, reader: Reader, wish: Wish, actions: Sequence[Action], executor: Executor) -> None:
+def _carry_out(
+    client: Client,
+    reader: Reader,
+    wish: Wish,
+    actions: Sequence[Action],
+    executor: Executor,
+    progress: Progress,
+) -> None:
     due = [action for action in actions if action.verb]
     if not due:
         return
     deadline = client.begin_wait(wish.wait_timeout)
+    progress.begin([action.outcome for action in due], client.clock())
     machine_count = len({action.outcome.machine_id for action in due})
-    task = Task(client, reader.recent(machine_count), wish.wait, wish.wait_timeout)
+    task = Task(client, reader.recent(machine_count), wish.wait, wish.wait_timeout, progress=progress)
     procedures = [
         one_after_another(
             [
@@ -97,7 +117,8 @@ def _carry_out(client: Client, reader: Reader, wish: Wish, actions: Sequence[Act
         )
         for of_machine in group(due, lambda action: action.outcome.machine_id).values()
     ]
-    Scheduler(client, executor, deadline=deadline, interval=wish.wait_interval).run(procedures)
+    scheduler = Scheduler(client, executor, deadline=deadline, interval=wish.wait_interval, progress=progress)
+    scheduler.run(procedures)
 
 
 class _Planner:
