@@ -18,9 +18,11 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import SnapshotOutcome
 from ansible_collections.community.paperspace.plugins.module_utils._procedures import (
     FIRST_LOOK_AGAIN,
+    SETTLED_STATES,
     Task,
     Unsure,
     ended_badly,
+    find_trace,
     follow,
     keep_looking,
     new_event,
@@ -34,9 +36,6 @@ from ansible_collections.community.paperspace.plugins.module_utils._reading impo
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Call, EventEnd, Pause, Procedure
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Action, named
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Snapshot
-
-# Whether a restore leaves the machine on or off is not published; both are a machine that has settled.
-SETTLED_STATES = frozenset({"ready", "off"})
 
 
 def carry_out(task: Task, action: Action, new_name: str | None, *, safety_snapshot: bool) -> Procedure[None]:
@@ -76,11 +75,29 @@ def create(task: Task, outcome: SnapshotOutcome) -> Procedure[None]:
         return
     outcome.take_snapshot(snapshot)
     if event is not None:
-        is_done = yield from follow(task, outcome, event)
+        is_done = yield from _follow_create(task, outcome, event, snapshot)
     else:
         is_done = yield from _adopt(task, outcome, snapshot)
     if is_done:
         outcome.status = "created"
+
+
+def _follow_create(task: Task, outcome: SnapshotOutcome, event: Event, snapshot: Snapshot) -> Procedure[bool]:
+    """Wait for a create's event. Of one that nobody knows the end of, it is known at least if it left no snapshot."""
+
+    def find() -> bool | None:
+        return any(item.id == snapshot.id for item in snapshots_of(task.client, snapshot.machine_id)) or None
+
+    try:
+        return (yield from follow(task, outcome, event))
+    except Unsure as unsure:
+        try:
+            is_there = yield from find_trace(task, find)
+        except DeadlinePassed:
+            raise unsure from None
+        if not is_there:
+            raise ended_badly(event, is_undone=True) from None
+        raise
 
 
 def ensure(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recent: Recent | None = None) -> Procedure[None]:
@@ -132,6 +149,9 @@ def delete(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedur
         event = new_event(task, snapshot.machine_id, "snapshot-delete")
         return (event, False) if event else None
 
+    def shows() -> Procedure[bool]:
+        return (yield from find_trace(task, lambda: is_gone() or None)) is not None
+
     def request() -> tuple[Event | None, bool]:
         return client.delete_snapshot(snapshot.id), True
 
@@ -143,7 +163,7 @@ def delete(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedur
             # Only an earlier request of this task whose answer was lost can have done it; else somebody was faster.
             outcome.status = "deleted" if outcome.was_sent else "unchanged"
             return
-        if event is not None and not (yield from follow(task, outcome, event)):
+        if event is not None and not (yield from follow(task, outcome, event, shows)):
             return
         # An event that was found, not answered, may have been the delete of another snapshot.
         if is_own or (yield from keep_looking(is_gone)):
@@ -166,6 +186,7 @@ def restore(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, *, safety_
     )
     if not (yield from follow(task, outcome, event)):
         return
+    # Whether a restore leaves the machine on or off is not published.
     yield from settle(task, outcome, SETTLED_STATES)
     if safety_snapshot:
         known = {item.id for item in before}
@@ -221,7 +242,7 @@ def _await_proof(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recen
             partial(prove_now, task.client, snapshot, recent, is_late=is_late)
         )
         if proof is None:
-            raise Refused(f"Snapshot {snapshot.id} was deleted by somebody else meanwhile.")
+            raise Refused(f"Snapshot {snapshot.id} is gone again: making it failed, or somebody else deleted it.")
         if proof.state is State.RUNNING:
             outcome.take_event(proof.running[0])
             if not task.wait:

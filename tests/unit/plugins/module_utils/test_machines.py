@@ -198,6 +198,24 @@ def test_event_that_ends_badly(event: dict[str, Any], status: str, said: str) ->
     assert str(report.outcomes[0].event_id) in str(report.outcomes[0].error)
 
 
+@pytest.mark.parametrize("worked", [True, False])
+@pytest.mark.parametrize("error", ["no capacity", None])
+@pytest.mark.parametrize("wanted", ["started", "stopped"])
+def test_after_an_event_that_ended_badly_the_state_shows_whether_it_was_done(
+    wanted: str, error: str | None, worked: bool
+) -> None:
+    fleet = Fleet()
+    if wanted == "started":
+        off(fleet)
+        fleet.later()
+    fleet.fault("event", method="PATCH", state="error", error=error, worked=worked)
+    result = only(fleet.change(state=wanted))
+    assert (result["status"], result["event_state"]) == (wanted if worked else "failed", "error")
+    assert result["state"] == fleet.service.machines()[0]["state"]
+    assert (result["state"] == GOALS[wanted]) == worked
+    assert (result["error"] is None) == worked
+
+
 def test_machine_that_never_gets_ready_times_out_and_says_so() -> None:
     fleet = Fleet(settle_seconds=1e6)
     result = only(fleet.change(state="restarted", wait_timeout=200))

@@ -488,7 +488,6 @@ def test_429_is_sent_again(retry_after: int | None, wish: dict[str, Any], status
     ("wish", "fault"),
     [
         ({"name": "new"}, CREATE),
-        ({"state": "absent", "name": "before"}, DELETE),
         ({"state": "restored", "name": "before"}, RESTORE),
     ],
 )
@@ -506,6 +505,47 @@ def test_event_that_ends_badly(
     assert result["event_state"] == event["state"]
     assert report.outcomes[0].is_changed
     assert len(fleet.writes()) == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "said"),
+    [
+        ({"state": "error", "error": "no space"}, "failed", "no space"),
+        ({"state": "error"}, "failed", "nothing came of it"),
+        ({"state": "error", "worked": True}, "deleted", ""),
+        ({"state": "error", "error": "no space", "worked": True}, "deleted", ""),
+        ({"state": "cancelled"}, "failed", "cancelled"),
+    ],
+)
+def test_after_a_delete_that_ended_badly_the_snapshot_shows_whether_it_was_done(
+    event: dict[str, Any], status: str, said: str
+) -> None:
+    fleet = Fleet()
+    fleet.made_snapshot("before")
+    fleet.fault("event", **DELETE, **event)
+    result = only(fleet.run(state="absent", name="before"))
+    assert (result["status"], result["event_state"]) == (status, event["state"])
+    assert said in str(result["error"])
+    assert len(fleet.writes()) == 1
+
+
+def test_create_that_ended_badly_and_left_no_snapshot_was_not_done() -> None:
+    fleet = Fleet(failed_create_leaves_record=False)
+    fleet.fault("event", **CREATE, state="error")
+    result = only(fleet.run(name="before"))
+    assert result["status"] == "failed"
+    assert "nothing came of it" in str(result["error"])
+
+
+@pytest.mark.parametrize("wish", [{"name": "new"}, {"state": "absent", "name": "before"}])
+def test_what_an_event_in_error_did_is_unsure_when_it_cannot_be_looked_up(wish: dict[str, Any]) -> None:
+    fleet = Fleet()
+    fleet.made_snapshot("before")
+    fleet.fault("event", method=["POST", "DELETE"], state="error")
+    fleet.fault("status", method="GET", path="/snapshots.*", status=503, after_change=True)
+    result = only(fleet.run(**wish, wait_timeout=100))
+    assert result["status"] == "unsure"
+    assert str(result["event_id"]) in str(result["error"])
 
 
 def test_stuck_create_times_out_and_the_rerun_joins_it() -> None:
