@@ -188,7 +188,9 @@ def _update(task: Task, outcome: MachineOutcome, settings: Mapping[str, Any]) ->
         }
         return None if changed_settings(found, wanted) else (found, None)
 
-    machine, event = yield from send_once(task, outcome, lambda: client.update_machine(machine_id, settings), find)
+    machine, event = yield from send_once(
+        task, outcome, lambda: client.update_machine(machine_id, settings), find, is_safe=True
+    )
     outcome.auto_snapshot = auto_snapshot_of(machine)
     if event is None or (yield from follow(task, outcome, event)):
         outcome.status = "updated"

@@ -77,13 +77,20 @@ def watched(task: Task, outcome: Outcome, procedure: Procedure[None]) -> Procedu
 
 
 def send_once(
-    task: Task, outcome: Outcome, request: Callable[[], T], find: Callable[[], T | None], *, joins: bool = False
+    task: Task,
+    outcome: Outcome,
+    request: Callable[[], T],
+    find: Callable[[], T | None],
+    *,
+    joins: bool = False,
+    is_safe: bool = False,
 ) -> Procedure[T]:
     """Send a request that must not be carried out twice, and return its result.
 
     A busy machine is waited for. When the answer is lost, C(find) looks for what the request did (None: no trace
     of it); it is sent again only when nothing came of it for as long as an answer may take. C(joins): what C(find)
-    finds after a busy machine was waited for is as good as the own, though somebody else did it.
+    finds after a busy machine was waited for is as good as the own, though somebody else did it. C(is_safe): the
+    transport has sent it again already, as often as it may.
     """
     sent_again = 0
     was_lost = sent_before = False
@@ -109,7 +116,7 @@ def send_once(
             outcome.doubt = ""
             if found is not None:
                 return found
-            if sent_again >= task.client.connection.retries:
+            if is_safe or sent_again >= task.client.connection.retries:
                 outcome.was_sent = sent_before
                 raise
             sent_again += 1

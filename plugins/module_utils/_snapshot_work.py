@@ -127,7 +127,9 @@ def rename(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, new_name: s
         found = task.client.snapshot(snapshot.id)
         return found if found.name == new_name else None
 
-    renamed = yield from send_once(task, outcome, lambda: task.client.rename_snapshot(snapshot.id, new_name), find)
+    renamed = yield from send_once(
+        task, outcome, lambda: task.client.rename_snapshot(snapshot.id, new_name), find, is_safe=True
+    )
     outcome.take_snapshot(renamed)
     outcome.status = "renamed"
 

@@ -303,3 +303,12 @@ def test_unknown_machine_is_refused_for_all_or_skipped() -> None:
         fleet.change(machine_ids=asked, state="stopped")
     assert fleet.writes() == []
     assert statuses(fleet.change(machine_ids=asked, state="stopped", skip_missing=True)) == ["skipped", "stopped"]
+
+
+def test_settings_whose_every_answer_is_lost_are_sent_no_more_often_than_retries_say() -> None:
+    fleet = Fleet()
+    fleet.fault("status", method="PUT", status=500)
+    result = only(fleet.change(auto_snapshot=DAILY, connection={"retries": 3}))
+    assert result["status"] == "failed"
+    assert "500" in str(result["error"])
+    assert len(fleet.writes()) == 4

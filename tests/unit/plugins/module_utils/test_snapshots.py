@@ -392,6 +392,16 @@ def test_lost_answer_to_rename_ends_with_the_new_name(loss: str) -> None:
     assert fleet.names() == ["after"]
 
 
+def test_rename_whose_every_answer_is_lost_is_sent_no_more_often_than_retries_say() -> None:
+    fleet = Fleet()
+    fleet.made_snapshot("before")
+    fleet.fault("status", method="PUT", status=500)
+    result = only(fleet.run(name="before", new_name="after", connection={"retries": 3}))
+    assert result["status"] == "failed"
+    assert "500" in str(result["error"])
+    assert len(fleet.writes()) == 4
+
+
 # Busy, slowed down, and events that end badly
 
 
