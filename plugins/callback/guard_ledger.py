@@ -34,7 +34,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from ansible.executor.play_iterator import PlayIterator
@@ -43,21 +43,28 @@ from ansible.plugins.callback import CallbackBase
 _PATH_VARIABLE = "COMMUNITY_PAPERSPACE_GUARD_LEDGER"
 
 
-def _watch_iterators(remember: Callable[[PlayIterator], None]) -> None:
-    """Have each iterator shown to C(remember) when it is made.
+def _watch_iterators(remember: Callable[[PlayIterator], None], lose: Callable[[PlayIterator, Any], None]) -> None:
+    """Have each iterator shown to C(remember) when it is made, and to C(lose) with each host that it gives up.
 
     Callbacks are not told when a host has come to the end of a play: C(end_host), C(any_errors_fatal), a lost batch
-    and the like show only in the iterator, and Ansible hands it to nobody.
+    and the like show only in the iterator, and Ansible hands it to nobody. That a host is given up can be taken back
+    later, by C(clear_host_errors), so it has to be seen when it happens.
     """
     iterator_class: Any = PlayIterator
-    made = iterator_class.__init__
+    made, marked = iterator_class.__init__, iterator_class.mark_host_failed
 
     @functools.wraps(made)
     def make(self: PlayIterator, *args: Any, **kwargs: Any) -> None:
         made(self, *args, **kwargs)
         remember(self)
 
+    @functools.wraps(marked)
+    def mark(self: PlayIterator, host: Any) -> None:
+        marked(self, host)
+        lose(self, host)
+
     iterator_class.__init__ = make
+    iterator_class.mark_host_failed = mark
 
 
 class CallbackModule(CallbackBase):
@@ -73,6 +80,8 @@ class CallbackModule(CallbackBase):
         self._plays: list[Any] = []
         self._begun: set[str] = set()
         self._iterator: PlayIterator | None = None
+        # By host, of the loop that it is in: where each item was delegated to, and whether it went wrong.
+        self._items: dict[str, list[tuple[str | None, bool]]] = {}
 
     def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
         super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)  # type: ignore[no-untyped-call, unused-ignore]
@@ -89,7 +98,7 @@ class CallbackModule(CallbackBase):
             self.disabled = True
             self._display.warning(f"The ledger {path} cannot be opened, so no host is proven to be well: {error}")
             return
-        _watch_iterators(self._on_iterator)
+        _watch_iterators(self._on_iterator, self._on_mark)
         self._write("start")
 
     # What Ansible calls.
@@ -106,6 +115,12 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
         self._guarded(self._on_task, host, task)
 
+    def v2_runner_item_on_ok(self, result: Any) -> None:
+        self._guarded(self._on_item, result, False)
+
+    def v2_runner_item_on_failed(self, result: Any) -> None:
+        self._guarded(self._on_item, result, True)
+
     def v2_runner_on_ok(self, result: Any) -> None:
         self._guarded(self._on_end_of_delegation, result)
 
@@ -118,7 +133,7 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_unreachable(self, result: Any) -> None:
         self._guarded(self._on_unreachable, result)
 
-    def _guarded(self, work: Callable[..., None], *args: Any) -> None:
+    def _guarded(self, work: Callable[..., Any], *args: Any) -> None:
         """Do it, whatever happens: the user's playbook must not suffer from being watched."""
         try:
             work(*args)
@@ -138,6 +153,14 @@ class CallbackModule(CallbackBase):
 
     def _on_iterator(self, iterator: PlayIterator) -> None:
         self._guarded(self._on_batch, iterator)
+
+    def _on_mark(self, iterator: PlayIterator, host: Any) -> None:
+        self._guarded(self._on_lost, iterator, host)
+
+    def _on_lost(self, iterator: PlayIterator, host: Any) -> None:
+        # Else a rescue takes over.
+        if iterator.is_failed(host):
+            self._write("lost", host=host.get_name())
 
     def _on_batch(self, iterator: PlayIterator) -> None:
         self._iterator = iterator
@@ -172,22 +195,47 @@ class CallbackModule(CallbackBase):
         if task.delegate_to:
             target = str(task.delegate_to)
             # Only its end will tell whom a template means.
-            self._write("delegating", host=name, task=task.get_name(), target=None if "{{" in target else target)
+            self._write("delegating", host=name, task=task.get_name(), target=target if _is_plain(target) else None)
+            self._items.pop(name, None)
 
-    def _on_end_of_delegation(self, result: Any) -> None:
-        if _task_of(result).delegate_to:
-            self._write("delegated", host=_host_of(result), targets=sorted(set(_delegates(result))))
+    def _on_item(self, result: Any, is_bad: bool) -> None:
+        if not _task_of(result).delegate_to:
+            return
+        target = _target_of(result)
+        if _content_of(result).get("unreachable"):
+            # Ansible may be told to ignore it.
+            self._write_trouble("unreachable", result, [target] if target else [])
+        self._items.setdefault(_host_of(result), []).append((target, is_bad))
+
+    def _on_end_of_delegation(self, result: Any) -> list[str]:
+        """Write where the task ran. Returns the hosts on which it went wrong, if it did."""
+        if not _task_of(result).delegate_to:
+            return []
+        content = _content_of(result)
+        items = self._items.pop(_host_of(result), None)
+        if items is None:
+            # Where nothing says what a template means, the task was skipped, or failed before it began.
+            did_begin = not content.get("skipped") and (content.get("results") or _target_of(result) is not None)
+            items = [(_target_of(result), True)] if did_begin else []
+        targets = [target for target, dummy in items if target is not None]
+        is_known = len(targets) == len(items)
+        self._write("delegated", host=_host_of(result), targets=sorted(set(targets)) if is_known else None)
+        return sorted({target for target, is_bad in items if is_bad and target is not None})
 
     def _on_failed(self, result: Any, ignore_errors: bool) -> None:
-        self._on_end_of_delegation(result)
+        targets = self._on_end_of_delegation(result)
         if not ignore_errors:
-            # Ansible tells of an include that fails before it marks the host: then only the end of the play shows it.
-            event = "failed" if self._is_lost(result) else "rescued"
-            self._write(event, **_trouble(result), for_all=bool(_task_of(result).run_once))
+            # Of an include that fails Ansible tells before it gives the host up.
+            self._write_trouble("failed" if self._is_lost(result) else "rescued", result, targets)
 
     def _on_unreachable(self, result: Any) -> None:
-        self._on_end_of_delegation(result)
-        self._write("unreachable", **_trouble(result), for_all=bool(_task_of(result).run_once))
+        self._write_trouble("unreachable", result, self._on_end_of_delegation(result))
+
+    def _write_trouble(self, event: str, result: Any, targets: list[str]) -> None:
+        task = _task_of(result)
+        error = _error_in(_content_of(result))
+        host, name = _host_of(result), task.get_name()
+        self._write(event, host=host, task=name, error=error, targets=targets, for_all=bool(task.run_once))
 
     def _is_lost(self, result: Any) -> bool:
         """Whether this failure was not taken over by a rescue."""
@@ -207,7 +255,7 @@ class CallbackModule(CallbackBase):
 
     def _hosts_of(self, play: Any) -> list[str] | None:
         patterns = [play.hosts] if isinstance(play.hosts, str) else list(play.hosts or ())
-        if any("{{" in str(pattern) or "{%" in str(pattern) for pattern in patterns):
+        if not all(_is_plain(str(pattern)) for pattern in patterns):
             return None
         inventory = self._inventory_of(play)
         names = [host.get_name() for host in inventory.get_hosts(patterns, ignore_restrictions=True)]
@@ -245,14 +293,19 @@ def _content_of(result: Any) -> dict[str, Any]:
     return dict(result._result if content is None else content)
 
 
-def _trouble(result: Any) -> dict[str, Any]:
-    content = _content_of(result)
-    return {
-        "host": _host_of(result),
-        "task": _task_of(result).get_name(),
-        "error": _error_in(content),
-        "targets": sorted(set(_delegates(result))),
-    }
+def _target_of(result: Any) -> str | None:
+    """The host that the task, or this item of its loop, was delegated to; None when that is not known.
+
+    The worker's own copy of the task has it. What results say of it depends on no_log, loops and unreachable hosts.
+    """
+    # The public name has a deprecation warning in ansible-core 2.21.
+    fields = getattr(result, "_task_fields", None) or getattr(result, "task_fields", None) or {}
+    target = fields.get("delegate_to")
+    return str(target) if target and _is_plain(str(target)) else None
+
+
+def _is_plain(text: str) -> bool:
+    return "{{" not in text and "{%" not in text
 
 
 def _error_in(content: dict[str, Any]) -> str:
@@ -267,16 +320,3 @@ def _error_in(content: dict[str, Any]) -> str:
     if said:
         texts.append(said.splitlines()[-1])
     return " ".join(" ".join(filter(None, texts)).split())[:1000] or "it gave no message"
-
-
-def _delegates(result: Any) -> Iterable[str]:
-    content = _content_of(result)
-    for part in (content, *(item for item in content.get("results") or () if isinstance(item, dict))):
-        host = (part.get("_ansible_delegated_vars") or {}).get("ansible_delegated_host")
-        if host:
-            yield str(host)
-    if content.get("unreachable"):
-        # It does not say where it was delegated to; the worker's own copy of the task does.
-        fields = getattr(result, "task_fields", None) or getattr(result, "_task_fields", None) or {}
-        if fields.get("delegate_to"):
-            yield str(fields["delegate_to"])

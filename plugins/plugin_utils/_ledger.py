@@ -10,7 +10,7 @@ targeted it to the end; whatever is missing counts against it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,9 @@ class _Ledger:
     troubles: dict[str, Verdict] = field(default_factory=dict)
     # The last failure of each host that a rescue may have taken over.
     rescued: dict[str, Reason] = field(default_factory=dict)
+    # Those of which the last lines tell: what comes next shows whether a rescue takes over.
+    suspects: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
     common: list[tuple[set[str], Reason]] = field(default_factory=list)
     # Tasks that run on a host which only their end names, by the host that they are for.
     delegating: dict[str, str] = field(default_factory=dict)
@@ -95,7 +98,12 @@ def judge(lines: Iterable[Mapping[str, Any]], hosts: Sequence[str]) -> Findings:
     known = set(hosts)
     return Findings(
         {host: _verdict(ledger, host) for host in hosts},
-        [verdict.reason for host, verdict in ledger.troubles.items() if host not in known and verdict.reason],
+        [
+            verdict.reason
+            for host, verdict in ledger.troubles.items()
+            # A task of one of these that was delegated elsewhere is the trouble of that one.
+            if host not in known and verdict.reason and verdict.reason.host not in known
+        ],
     )
 
 
@@ -108,40 +116,68 @@ def _put_together(lines: Iterable[Mapping[str, Any]]) -> _Ledger:
 
 def _take(ledger: _Ledger, line: Mapping[str, Any]) -> None:
     event = line.get("event")
+    if event not in ("rescued", "lost"):
+        ledger.suspects.clear()
     if "ahead" in line:
         ledger.ahead = list(line["ahead"])
-    if event == "playbook":
-        ledger.has_begun = True
-    elif event == "play":
-        hosts = line.get("hosts")
-        ledger.plays.setdefault(line["play"], _Play(line["name"], None if hosts is None else set(hosts)))
-    elif event == "batch":
-        ledger.batch = set(line["hosts"])
-        ledger.plays[line["play"]].batches |= ledger.batch
-    elif event == "end":
-        play = ledger.plays[line["play"]]
-        play.ended |= set(line["ended"])
-        play.is_ended_by_task = play.is_ended_by_task or bool(line["end_play"])
-    elif event == "touched":
-        ledger.touched.add(line["host"])
-    elif event == "delegating":
-        if line["target"] is None:
-            ledger.delegating[line["host"]] = line["task"]
-        else:
-            ledger.touched.add(line["target"])
-    elif event == "delegated":
+    take = _TAKE.get(str(event))
+    if take is not None:
+        take(ledger, line)
+
+
+def _take_playbook(ledger: _Ledger, line: Mapping[str, Any]) -> None:  # noqa: ARG001 - as the others
+    ledger.has_begun = True
+
+
+def _take_play(ledger: _Ledger, line: Mapping[str, Any]) -> None:
+    hosts = line.get("hosts")
+    ledger.plays.setdefault(line["play"], _Play(line["name"], None if hosts is None else set(hosts)))
+
+
+def _take_batch(ledger: _Ledger, line: Mapping[str, Any]) -> None:
+    ledger.batch = set(line["hosts"])
+    ledger.plays[line["play"]].batches |= ledger.batch
+
+
+def _take_end(ledger: _Ledger, line: Mapping[str, Any]) -> None:
+    play = ledger.plays[line["play"]]
+    play.ended |= set(line["ended"])
+    play.is_ended_by_task = play.is_ended_by_task or bool(line["end_play"])
+
+
+def _take_touched(ledger: _Ledger, line: Mapping[str, Any]) -> None:
+    ledger.touched.add(line["host"])
+
+
+def _take_delegating(ledger: _Ledger, line: Mapping[str, Any]) -> None:
+    if line["target"] is None:
+        ledger.delegating[line["host"]] = line["task"]
+    else:
+        ledger.touched.add(line["target"])
+
+
+def _take_delegated(ledger: _Ledger, line: Mapping[str, Any]) -> None:
+    # Where it is not known what was touched, that stays so.
+    if line["targets"] is not None:
         ledger.delegating.pop(line["host"], None)
         ledger.touched.update(line["targets"])
-    elif event == "rescued":
-        ledger.rescued[line["host"]] = Reason(line["host"], line["task"], line["error"])
-    elif event in ("failed", "unreachable"):
-        _take_trouble(ledger, line)
+
+
+def _take_rescued(ledger: _Ledger, line: Mapping[str, Any]) -> None:
+    ledger.rescued[line["host"]] = Reason(line["host"], line["task"], line["error"])
+    ledger.suspects.add(line["host"])
+
+
+def _take_lost(ledger: _Ledger, line: Mapping[str, Any]) -> None:
+    host = line["host"]
+    if host in ledger.suspects:
+        ledger.troubles.setdefault(host, Verdict("failed", ledger.rescued[host]))
+    ledger.lost.add(host)
 
 
 def _take_trouble(ledger: _Ledger, line: Mapping[str, Any]) -> None:
     host = line["host"]
     reason = Reason(host, line["task"], line["error"])
-    ledger.delegating.pop(host, None)
     ledger.touched.add(host)
     ledger.troubles.setdefault(host, Verdict(line["event"], reason))
     for target in line["targets"]:
@@ -150,6 +186,21 @@ def _take_trouble(ledger: _Ledger, line: Mapping[str, Any]) -> None:
         ledger.troubles.setdefault(target, Verdict(line["event"], reason))
     if line["for_all"]:
         ledger.common.append((ledger.batch, reason))
+
+
+_TAKE: Mapping[str, Callable[[_Ledger, Mapping[str, Any]], None]] = {
+    "playbook": _take_playbook,
+    "play": _take_play,
+    "batch": _take_batch,
+    "end": _take_end,
+    "touched": _take_touched,
+    "delegating": _take_delegating,
+    "delegated": _take_delegated,
+    "rescued": _take_rescued,
+    "lost": _take_lost,
+    "failed": _take_trouble,
+    "unreachable": _take_trouble,
+}
 
 
 def _verdict(ledger: _Ledger, host: str) -> Verdict:
@@ -167,14 +218,15 @@ def _verdict(ledger: _Ledger, host: str) -> Verdict:
     for batch, reason in ledger.common:
         if host in batch:
             return _incomplete(reason, "A task that ran once for all hosts failed")
+    if host in ledger.lost:
+        return _incomplete(_cause(ledger, host), "Ansible gave this host up")
     unfinished = _unfinished(ledger, host)
     return Verdict("ok") if unfinished is None else Verdict("incomplete", unfinished)
 
 
 def _unfinished(ledger: _Ledger, host: str) -> Reason | None:
     """Why the host has not run all plays that target it to their ends; None when it has."""
-    causes = [ledger.rescued.get(host), *(verdict.reason for verdict in reversed(ledger.troubles.values()))]
-    cause = next(filter(None, causes), None)
+    cause = _cause(ledger, host)
     for play in ledger.plays.values():
         if play.targets(host) and not play.is_over_for(host):
             return _reason(cause, f"The play {play.name!r} ended before this host had run it to the end")
@@ -182,6 +234,12 @@ def _unfinished(ledger: _Ledger, host: str) -> Reason | None:
         if coming["play"] not in ledger.plays and (coming["hosts"] is None or host in coming["hosts"]):
             return _reason(cause, f"The playbook ended before the play {coming['name']!r}")
     return None
+
+
+def _cause(ledger: _Ledger, host: str) -> Reason | None:
+    """What may have kept the host from its end: its own last failure, or else the last one of another."""
+    causes = [ledger.rescued.get(host), *(verdict.reason for verdict in reversed(ledger.troubles.values()))]
+    return next(filter(None, causes), None)
 
 
 def _incomplete(cause: Reason | None, error: str) -> Verdict:
