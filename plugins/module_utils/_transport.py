@@ -116,22 +116,25 @@ class Transport:
         tries = self._connection.retries if retries is None else retries
         attempt = 0
         while True:
-            self._pace.wait_for_turn(self.deadline)
+            sent = self._pace.wait_for_turn(self.deadline)
             try:
                 with self._places:
                     answer = self._exchange(method, path, query, body)
                 error = self._error_in(method, path, answer)
+                if not isinstance(error, RateLimited):
+                    self._pace.answered()
                 if error is None:
                     return self._content(method, path, answer)
                 asked = retry_after(answer.headers)
             except (NotOpened, AnswerLost) as met:
                 error, asked = met, None
-            if attempt >= tries or not _may_repeat(method, error) or (asked or 0) > LONGEST_RETRY_AFTER:
+            if (asked or 0) > LONGEST_RETRY_AFTER:
                 raise error
             delay = backoff(attempt, self._random) if asked is None else asked
             if isinstance(error, RateLimited):
-                self._pace.hold(delay)
-            if self._clock() + delay >= self.deadline:
+                # The others as well, even if this one is not sent again.
+                self._pace.slow_down(delay, sent)
+            if attempt >= tries or not _may_repeat(method, error) or self._clock() + delay >= self.deadline:
                 raise error
             if not isinstance(error, RateLimited):
                 self._sleep(delay)
