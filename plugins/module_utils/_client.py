@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from random import random as system_random
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ansible_collections.community.paperspace.plugins.module_utils._connection import Connection
 from ansible_collections.community.paperspace.plugins.module_utils._errors import (
@@ -48,6 +49,46 @@ def checked_id(text: str) -> str:
     if not _ID.fullmatch(text):
         raise InputError(f"{text!r} is not an id: ids are letters, digits, '-' and '_' only.")
     return text
+
+
+@dataclass(frozen=True)
+class Listed(Generic[T]):
+    """One page of a list, C(cursor) leading to the next."""
+
+    items: list[T]
+    cursor: str | None
+    has_more: bool
+
+    def is_cut_off(self, follows: Collection[str]) -> bool:
+        """Whether the list breaks off here, after pages of these cursors: there is more, and nothing leads to it.
+
+        A page that is not full is the last one, whatever it says.
+        """
+        leads_on = self.cursor is not None and self.cursor not in follows
+        return self.has_more and not leads_on and len(self.items) >= LARGEST_PAGE
+
+
+class Pages(Iterator[list[T]]):
+    """The pages of a list to its end, which a cursor that repeats is as well. C(is_cut_off): of L(Listed), for the last."""
+
+    def __init__(self, page: Callable[[str | None], Listed[T]]) -> None:
+        self.is_cut_off = False
+        self._pages = self._read(page)
+
+    def __next__(self) -> list[T]:
+        return next(self._pages)
+
+    def _read(self, page: Callable[[str | None], Listed[T]]) -> Iterator[list[T]]:
+        cursor: str | None = None
+        used: set[str] = set()
+        while True:
+            listed = page(cursor)
+            self.is_cut_off = listed.is_cut_off(used)
+            yield listed.items
+            cursor = listed.cursor
+            if cursor is None or cursor in used:
+                return
+            used.add(cursor)
 
 
 class Client:
@@ -93,11 +134,11 @@ class Client:
     def machine(self, machine_id: str, *, retries: int | None = None) -> Machine:
         return self._get(f"/machines/{checked_id(machine_id)}", parse_machine, retries)
 
-    def machine_pages(self, **filters: str) -> Iterator[list[Machine]]:
+    def machine_pages(self, **filters: str) -> Pages[Machine]:
         """Machines, newest first, a page at a time. The service's name filter is not exact."""
         return self._pages("/machines", parse_machine, filters)
 
-    def machine_page(self, cursor: str | None, *, retries: int | None = None) -> tuple[list[Machine], str | None]:
+    def machine_page(self, cursor: str | None, *, retries: int | None = None) -> Listed[Machine]:
         return self._page("/machines", parse_machine, {}, cursor, retries)
 
     def update_machine(self, machine_id: str, settings: Mapping[str, Any]) -> tuple[Machine, Event | None]:
@@ -115,18 +156,18 @@ class Client:
     def event(self, event_id: str, *, retries: int | None = None) -> Event:
         return self._get(f"/machine-events/{checked_id(event_id)}", parse_event, retries)
 
-    def event_page(self, cursor: str | None = None, *, retries: int | None = None) -> tuple[list[Event], str | None]:
-        """One page of the whole team's events, newest first, and the cursor of the next."""
+    def event_page(self, cursor: str | None = None, *, retries: int | None = None) -> Listed[Event]:
+        """One page of the whole team's events, newest first."""
         return self._page("/machine-events", parse_event, {}, cursor, retries)
 
-    def event_pages(self, machine_id: str | None = None) -> Iterator[list[Event]]:
+    def event_pages(self, machine_id: str | None = None) -> Pages[Event]:
         """Events of the team or of one machine, newest first, a page at a time."""
         return self._pages("/machine-events", parse_event, _of_machine(machine_id))
 
     def snapshot(self, snapshot_id: str) -> Snapshot:
         return self._get(f"/snapshots/{checked_id(snapshot_id)}", parse_snapshot)
 
-    def snapshot_pages(self, machine_id: str | None = None) -> Iterator[list[Snapshot]]:
+    def snapshot_pages(self, machine_id: str | None = None) -> Pages[Snapshot]:
         """Snapshots of the team or of one machine, newest first, a page at a time."""
         return self._pages("/snapshots", parse_snapshot, _of_machine(machine_id))
 
@@ -161,23 +202,16 @@ class Client:
         query: Mapping[str, str],
         cursor: str | None,
         retries: int | None = None,
-    ) -> tuple[list[T], str | None]:
+    ) -> Listed[T]:
         asked: dict[str, str | int] = {**query, "limit": LARGEST_PAGE, "orderBy": "dtCreated", "order": "desc"}
         if cursor is not None:
             asked["after"] = cursor
         page: Page = self._parsed("GET", path, parse_page, self._send("GET", path, query=asked, retries=retries))
-        return [self._parsed("GET", path, parse, item) for item in page.items], page.next_cursor
+        items = [self._parsed("GET", path, parse, item) for item in page.items]
+        return Listed(items, page.next_cursor, page.has_more)
 
-    def _pages(self, path: str, parse: Callable[[Any], T], query: Mapping[str, str]) -> Iterator[list[T]]:
-        """Pages to the end, which a cursor that repeats is as well."""
-        cursor: str | None = None
-        used: set[str] = set()
-        while True:
-            items, cursor = self._page(path, parse, query, cursor)
-            yield items
-            if cursor is None or cursor in used:
-                return
-            used.add(cursor)
+    def _pages(self, path: str, parse: Callable[[Any], T], query: Mapping[str, str]) -> Pages[T]:
+        return Pages(lambda cursor: self._page(path, parse, query, cursor))
 
     def _send(self, method: str, path: str, **options: Any) -> Any:
         return self._transport.send(method, path, **options)

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Protocol, TypeVar
 
-from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client
+from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client, Pages
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, NotFound
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine, Snapshot
 
@@ -138,9 +138,8 @@ class Reader:
 
     def snapshots(self, machine_ids: Sequence[str]) -> dict[str, list[Snapshot]]:
         """Each machine's snapshots, newest first."""
-        return self._by_machine(
-            machine_ids, self._client.snapshot_pages(), lambda machine_id: snapshots_of(self._client, machine_id)
-        )
+        pages = self._client.snapshot_pages()
+        return self._by_machine(machine_ids, pages, pages, lambda machine_id: snapshots_of(self._client, machine_id))
 
     def snapshots_by_id(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
         """The snapshots that exist, by id."""
@@ -154,9 +153,11 @@ class Reader:
 
     def events(self, machine_ids: Sequence[str], since: datetime | None = None) -> dict[str, list[Event]]:
         """Each machine's events, newest first, back to C(since) or to the first."""
+        pages = self._client.event_pages()
         return self._by_machine(
             machine_ids,
-            _until(self._client.event_pages(), since),
+            pages,
+            _until(pages, since),
             lambda machine_id: events_of(self._client, machine_id, since),
         )
 
@@ -166,12 +167,17 @@ class Reader:
         return Recent([event for page in pages for event in page])
 
     def _by_machine(
-        self, machine_ids: Sequence[str], team_pages: Iterator[list[Item]], of_machine: Callable[[str], list[Item]]
+        self,
+        machine_ids: Sequence[str],
+        pages: Pages[Item],
+        needed: Iterator[list[Item]],
+        of_machine: Callable[[str], list[Item]],
     ) -> dict[str, list[Item]]:
+        """The items of the team's pages as far as they are needed, by machine; or what each machine's own list has."""
         if len(machine_ids) > 1:
-            items = _read(itertools.islice(team_pages, len(machine_ids)))
+            items = _read(itertools.islice(needed, len(machine_ids)))
             # Whether that was the whole list, or it just costs more than asking for each machine.
-            if next(team_pages, None) is None:
+            if next(needed, None) is None and not pages.is_cut_off:
                 groups = group(items, lambda item: item.machine_id)
                 return {machine_id: list(groups.get(machine_id, ())) for machine_id in machine_ids}
         return dict(self._each(machine_ids, of_machine))

@@ -13,18 +13,20 @@ from __future__ import annotations
 import heapq
 import itertools
 import queue
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client
+from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client, Listed
 from ansible_collections.community.paperspace.plugins.module_utils._errors import DeadlinePassed, PaperspaceError
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import NO_PROGRESS, Progress
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine
 
 QUICKEST_POLL = 0.5
 SLOWEST_POLL = 30.0
+# A look asks for no more than so many one by one.
+MOST_ASKED_FOR = 10
 # What any clock can sleep at once, however long a task may wait.
 LONGEST_SLEEP = 3600.0
 
@@ -64,21 +66,26 @@ Item = TypeVar("Item", Event, Machine)
 
 
 def poll_interval(waited: float) -> float:
-    """Seconds between polls: quick at first, then a tenth of the time waited so far, at most half a minute."""
+    """Seconds from one poll to the next: quick at first, then a tenth of the time waited so far, at most half a minute.
+
+    So a wait ends late by a tenth at most; from five minutes on, when that is long, by less.
+    """
     return min(SLOWEST_POLL, max(QUICKEST_POLL, waited / 10))
 
 
 class PageWatch(Generic[Item]):
     """Finds wanted items on list pages, newest first, with at most one request per 120 wanted ones a look.
 
-    What foreign items push off the pages of one look is reached by the next, which goes on from there.
+    What foreign items push off the pages of one look is reached by the next, which goes on from there. Where the
+    service breaks the list off, some of those that it did not show are asked for one by one, in turn.
     """
 
-    def __init__(self, page: Callable[[str | None], tuple[list[Item], str | None]], one: Callable[[str], Item]) -> None:
-        self._page: Callable[[str | None], tuple[list[Item], str | None]] = page
+    def __init__(self, page: Callable[[str | None], Listed[Item]], one: Callable[[str], Item]) -> None:
+        self._page: Callable[[str | None], Listed[Item]] = page
         self._one: Callable[[str], Item] = one
         self._cursor: str | None = None
         self._seen: set[str] = set()
+        self._asked_for: set[str] = set()
         self.last_error: PaperspaceError | None = None
 
     def look(self, wanted: Collection[str], is_past: Callable[[Item], bool] | None = None) -> dict[str, Item]:
@@ -102,14 +109,27 @@ class PageWatch(Generic[Item]):
         self, wanted: Collection[str], is_past: Callable[[Item], bool] | None, found: dict[str, Item]
     ) -> None:
         for dummy in range(-(-len(wanted) // LARGEST_PAGE)):
-            items, cursor = self._page(self._cursor)
-            found.update((item.id, item) for item in items if item.id in wanted)
+            page = self._page(self._cursor)
+            found.update((item.id, item) for item in page.items if item.id in wanted)
             self._seen.update(found)
-            is_all = self._seen.issuperset(wanted) or (is_past is not None and any(map(is_past, items)))
-            if is_all or cursor in (None, self._cursor):
+            is_all = self._seen.issuperset(wanted) or (is_past is not None and any(map(is_past, page.items)))
+            if not is_all and page.is_cut_off((self._cursor or "",)):
+                self._look_at_some([item_id for item_id in wanted if item_id not in self._seen], found)
+                is_all = True
+            if is_all or page.cursor in (None, self._cursor):
                 self._restart()
                 return
-            self._cursor = cursor
+            self._cursor = page.cursor
+
+    def _look_at_some(self, hidden: Sequence[str], found: dict[str, Item]) -> None:
+        """Ask for those that were not asked for lately."""
+        turns = [item_id for item_id in hidden if item_id not in self._asked_for]
+        if not turns:
+            self._asked_for.clear()
+            turns = list(hidden)
+        for item_id in turns[:MOST_ASKED_FOR]:
+            self._asked_for.add(item_id)
+            found[item_id] = self._one(item_id)
 
     def _restart(self) -> None:
         self._cursor = None
@@ -201,6 +221,7 @@ class Scheduler:
             self._throw(procedure, error)
 
     def _poll(self) -> None:
+        began = self._clock()
         if self._events:
             oldest = min(self._last_seen[event_id].created for event_id in self._events)
             for event in self._event_watch.look(self._events.keys(), lambda event: event.created < oldest).values():
@@ -215,7 +236,9 @@ class Scheduler:
             # The one that began to wait last sets the pace.
             waiting = itertools.chain(*self._events.values(), *self._looks.values())
             youngest = max(self._waiting_since[procedure] for procedure in waiting)
-            self._next_poll = self._clock() + self._interval_after(self._clock() - youngest)
+            interval = self._interval_after(began - youngest)
+            # Many pages take their time: that is part of the interval, but for a breath.
+            self._next_poll = max(began + interval, self._clock() + min(interval, QUICKEST_POLL))
 
     def _interval_after(self, waited: float) -> float:
         return poll_interval(waited) if self._interval is None else self._interval

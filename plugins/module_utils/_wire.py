@@ -64,10 +64,11 @@ class Machine:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a list; C(next_cursor) is None on the last."""
+    """One page of a list; C(next_cursor) is None on the last, and where C(has_more) is not told how to go on."""
 
     items: list[Mapping[str, Any]]
     next_cursor: str | None
+    has_more: bool
 
 
 def snake_case(name: str) -> str:
@@ -126,9 +127,9 @@ def parse_page(answer: Any) -> Page:
     items = _required(fields, "items", "a page")
     if not isinstance(items, list):
         raise InvalidAnswer("a page whose items are not a list")
-    has_more = _required(fields, "hasMore", "a page")
+    has_more = bool(_required(fields, "hasMore", "a page"))
     next_page = fields.get("nextPage")
-    return Page(items=items, next_cursor=str(next_page) if has_more and next_page else None)
+    return Page(items=items, next_cursor=str(next_page) if has_more and next_page else None, has_more=has_more)
 
 
 def parse_time(value: Any) -> datetime | None:

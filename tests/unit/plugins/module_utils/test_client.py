@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from unit.fake_service import Answer, Call, fail, scripted
 
-from ansible_collections.community.paperspace.plugins.module_utils._client import Client, checked_id
+from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client, checked_id
 from ansible_collections.community.paperspace.plugins.module_utils._errors import (
     AnswerLost,
     InputError,
@@ -240,8 +240,29 @@ def test_a_page_that_is_missing_is_an_error_and_no_shorter_list() -> None:
 
 def test_one_page_and_the_cursor_of_the_next() -> None:
     with scripted(page_of(["m1"], "c1", hasMore=True, nextPage="c2")) as (client, dummy):
-        machines, cursor = client.machine_page("c1")
-    assert ([machine.id for machine in machines], cursor) == (["m1"], "c2")
+        page = client.machine_page("c1")
+    assert ([machine.id for machine in page.items], page.cursor, page.has_more) == (["m1"], "c2", True)
+
+
+@pytest.mark.parametrize(
+    ("count", "end", "is_cut_off"),
+    [
+        (LARGEST_PAGE, {"hasMore": True, "nextPage": None}, True),
+        (LARGEST_PAGE, {"hasMore": True, "nextPage": "c1"}, True),
+        (LARGEST_PAGE, {"hasMore": False, "nextPage": "c1"}, False),
+        # A page that is not full is the last one, whatever it says.
+        (LARGEST_PAGE - 1, {"hasMore": True, "nextPage": None}, False),
+        (LARGEST_PAGE - 1, {"hasMore": True, "nextPage": "c1"}, False),
+    ],
+)
+def test_list_that_breaks_off_after_a_full_page_is_told_from_one_that_ends(
+    count: int, end: dict[str, Any], is_cut_off: bool
+) -> None:
+    last = page_of([f"m{number}" for number in range(count)], "c1", **end)
+    with scripted(page_of(["m"], hasMore=True, nextPage="c1"), last) as (client, dummy):
+        pages = client.machine_pages()
+        assert len([machine for page in pages for machine in page]) == 1 + count
+    assert pages.is_cut_off is is_cut_off
 
 
 @pytest.mark.parametrize(

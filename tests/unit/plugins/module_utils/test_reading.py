@@ -78,6 +78,27 @@ def test_snapshots_are_the_same_by_list_and_by_machine(of_others: int) -> None:
     assert len(fleet.service.log) <= 7
 
 
+@pytest.mark.parametrize("how", ["repeat", "null", "missing"])
+def test_snapshots_and_events_that_a_broken_list_of_the_team_hides_are_read_by_machine(how: str) -> None:
+    fleet = Fleet(2)
+    first, other = fleet.machine_ids
+    hidden = fleet.service.add_snapshot(first, "x")
+    for _number in range(300):
+        fleet.service.add_snapshot(other, "x")
+        fleet.add_event("start", machine_id=other)
+    fleet.fault("cursor", method="GET", cursor=how)
+    found = reader(fleet).snapshots([first, other])
+    assert [item.id for item in found[first]] == [hidden]
+    assert [item.name for item in reader(fleet).events([first, other])[first]] == ["create"]
+
+
+def test_list_of_the_team_that_promises_more_after_a_page_that_is_not_full_is_whole() -> None:
+    fleet = Fleet(50)
+    fleet.fault("cursor", method="GET", cursor="null")
+    assert len(reader(fleet).events(fleet.machine_ids)) == 50
+    assert len(fleet.service.log) == 1
+
+
 def test_events_are_read_back_to_the_time_asked_for() -> None:
     fleet = Fleet(2, is_history_whole=False)
     for _number in range(300):

@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from unit.simulated_fleet import Fleet, InlineExecutor
 
+from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Listed
 from ansible_collections.community.paperspace.plugins.module_utils._errors import DeadlinePassed, InputError
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import (
     Call,
@@ -204,12 +210,136 @@ def test_page_watch_goes_on_where_the_last_look_ended() -> None:
     pages = {None: ([machine(0)], "p1"), "p1": ([machine(1)], "p2"), "p2": ([machine(2)], None)}
     asked: list[str | None] = []
 
-    def page(cursor: str | None) -> tuple[list[Machine], str | None]:
+    def page(cursor: str | None) -> Listed[Machine]:
         asked.append(cursor)
-        return pages[cursor]
+        items, following = pages[cursor]
+        return Listed(items, following, following is not None)
 
     watch: PageWatch[Machine] = PageWatch(page, lambda _machine_id: pytest.fail("asked for one"))
     wanted = {"m1", "m2"}
     found = [set(watch.look(wanted)) for _number in range(4)]
     assert found == [set(), {"m1"}, {"m2"}, set()]
     assert asked == [None, "p1", "p2", None]
+
+
+@pytest.mark.parametrize("cursor", [None, "p1"])
+def test_what_a_list_that_breaks_off_hides_is_asked_for_in_turn(cursor: str | None) -> None:
+    shown = [machine(number) for number in range(LARGEST_PAGE)]
+    asked: list[str] = []
+
+    def one(machine_id: str) -> Machine:
+        asked.append(machine_id)
+        return Machine(machine_id, "x", "ready", {})
+
+    watch: PageWatch[Machine] = PageWatch(lambda _cursor: Listed(shown, cursor, True), one)
+    wanted = [f"m{number}" for number in range(LARGEST_PAGE + 25)]
+    hidden = wanted[LARGEST_PAGE:]
+    found = [len(watch.look(wanted)) for _number in range(3)]
+    assert found == [LARGEST_PAGE + 10, LARGEST_PAGE + 10, LARGEST_PAGE + 5]
+    assert asked == hidden
+    watch.look(wanted)
+    assert asked == [*hidden, *hidden[:10]]
+
+
+def test_page_that_is_not_full_hides_nothing() -> None:
+    watch: PageWatch[Machine] = PageWatch(
+        lambda _cursor: Listed([machine(1)], None, True), lambda _machine_id: pytest.fail("asked for one")
+    )
+    assert set(watch.look({"m1", "not visible yet"})) == {"m1"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Machines that begin to wait together, for their events or for their own state."""
+
+    machines: int
+    begin: float
+    seconds: float
+    is_for_events: bool
+
+
+GROUPS = st.builds(
+    Group,
+    machines=st.sampled_from([1, 2, 60, 119, 120, 121]),
+    begin=st.floats(0, 100),
+    seconds=st.floats(0.1, 1000),
+    is_for_events=st.booleans(),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(groups=st.lists(GROUPS, min_size=1, max_size=4))
+def test_polls_are_quick_at_first_share_pages_and_are_never_later_than_by_a_tenth(groups: list[Group]) -> None:
+    fleet = Fleet(sum(group.machines for group in groups), is_history_whole=False)
+    start = fleet.clock.now()
+    # From when to when something waited, and for which list.
+    waits: list[tuple[str, float, float]] = []
+    machine_ids = iter(fleet.machine_ids)
+
+    def for_event(event: Event, begin: float) -> Procedure[None]:
+        yield Pause(begin)
+        since = fleet.clock.now()
+        yield EventEnd(event)
+        waits.append(("/machine-events", since, fleet.clock.now()))
+
+    def for_machine(machine_id: str, begin: float, seconds: float) -> Procedure[None]:
+        yield Pause(begin)
+        since = fleet.clock.now()
+        while fleet.clock.now() < since + seconds:
+            yield NextLook(machine_id)
+        waits.append(("/machines", since, fleet.clock.now()))
+
+    def procedures(group: Group) -> Iterator[Procedure[None]]:
+        rule = fleet.fault("event", method="POST", seconds=group.begin + group.seconds)
+        for machine_id in itertools.islice(machine_ids, group.machines):
+            if group.is_for_events:
+                yield for_event(begun(fleet, machine_id), group.begin)
+            else:
+                yield for_machine(machine_id, group.begin, group.seconds)
+        fleet.service.faults.remove(rule)
+
+    waiting = [procedure for group in groups for procedure in procedures(group)]
+    fleet.service.log.clear()
+    scheduler(fleet, wait=1e6).run(waiting)
+
+    requests = Counter(("/" + entry.path.split("/")[1], entry.at) for entry in fleet.service.log)
+    for (path, at), count in requests.items():
+        waited_for = sum(kind == path and since <= at <= until for kind, since, until in waits)
+        assert count <= -(-waited_for // 120)
+    looks = sorted({at for _path, at in requests})
+    for _path, since, until in set(waits):
+        own = [since, *(at for at in looks if since < at <= until)]
+        for earlier, later in itertools.pairwise(own):
+            assert later - earlier <= max(0.5, (earlier - since) / 10) + 1e-6
+        # And the news came with a look, not long after.
+        assert until in looks
+    assert fleet.clock.now() - start <= 1.1 * max(group.begin + group.seconds + 1 for group in groups) + 1
+
+
+@pytest.mark.parametrize(("latency", "seconds_between"), [(0.05, 0.5), (0.3, 0.8), (1.0, 1.5)])
+def test_time_that_a_look_takes_is_part_of_the_interval(latency: float, seconds_between: float) -> None:
+    fleet = Fleet(2)
+    events = [begun(fleet, machine_id) for machine_id in fleet.machine_ids]
+    fleet.service.change_settings(latency_seconds=latency)
+    fleet.service.log.clear()
+
+    def procedure(event: Event) -> Procedure[None]:
+        yield EventEnd(event)
+
+    scheduler(fleet).run([procedure(event) for event in events])
+    first, second, *_others = [entry.at for entry in fleet.service.log]
+    assert second - first == pytest.approx(seconds_between)
+
+
+def test_given_interval_is_kept_to() -> None:
+    fleet = Fleet()
+    fleet.fault("event", method="POST", seconds=100)
+    event = begun(fleet, fleet.machine_id)
+    fleet.service.log.clear()
+
+    def procedure() -> Procedure[None]:
+        yield EventEnd(event)
+
+    scheduler(fleet, wait=1000, interval=7.0).run([procedure()])
+    gaps = {round(later.at - earlier.at, 6) for earlier, later in itertools.pairwise(fleet.service.log)}
+    assert gaps == {7.0}

@@ -166,7 +166,8 @@ def test_a_field_of_another_type_is_named(parse: Any, fields: dict[str, Any], na
     ],
 )
 def test_where_a_list_ends(end: dict[str, Any], cursor: str | None) -> None:
-    assert parse_page({"items": [1], **end}) == Page(items=[1], next_cursor=cursor)  # type: ignore[list-item]
+    page = parse_page({"items": [1], **end})
+    assert page == Page(items=[1], next_cursor=cursor, has_more=end["hasMore"])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(
