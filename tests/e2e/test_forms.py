@@ -78,6 +78,48 @@ def test_host_is_changed_only_by_a_task_for_another(controller: Controller) -> N
     assert controller.disks()["web2"] == run.fleet["web2"]
 
 
+@pytest.mark.parametrize("more", [{}, {"no_log": True}], ids=["plain", "no_log"])
+def test_one_host_maintains_all_others_in_a_loop(controller: Controller, more: Task) -> None:
+    """No task but that of web1 is for the others, and yet they are changed, and one of them is broken."""
+    loop: Task = {
+        "name": "Roll it out",
+        "ansible.builtin.shell": "echo 2.0 > {{ hostvars[item].disk }}/opt/app/version; test {{ item }} != web2",
+        "delegate_to": "{{ item }}",
+        "loop": list(WEB),
+        "when": only("web1"),
+        **more,
+    }
+    plays = [play(loop, hosts="web1")]
+    controller.check(controller.maintain(plays), {"web1": FAILED, "web2": FAILED, "web3": OK})
+
+
+def test_delegated_task_fails_in_secret(controller: Controller) -> None:
+    other: Task = {
+        "name": "Change the neighbour",
+        "ansible.builtin.shell": "echo 2.0 > {{ hostvars['web2'].disk }}/opt/app/version; false",
+        "delegate_to": "{{ groups['web'][1] }}",
+        "no_log": True,
+    }
+    plays = [play(INSTALL, other, hosts="web1")]
+    controller.check(controller.maintain(plays), {"web1": FAILED, "web2": FAILED, "web3": UNTOUCHED})
+
+
+def test_delegated_to_localhost_it_fails_for_its_own_host_alone(controller: Controller) -> None:
+    drain = {**fail("web1"), "delegate_to": "localhost", "connection": "local"}
+    run = controller.maintain([play(INSTALL, drain)], waves=1, max_failures=1)
+    report = controller.check(run, {"web1": FAILED, "web2": OK, "web3": OK})
+    assert report["problems"] == []
+
+
+def test_include_that_failed_is_not_made_well_by_clearing_errors(controller: Controller) -> None:
+    for host in ("web1", "web3"):
+        controller.ansible.write(f"for_{host}.yml", [START])
+    include: Task = {"name": "Go on", "ansible.builtin.include_tasks": "for_{{ inventory_hostname }}.yml"}
+    clear: Task = {"name": "Forget it", "ansible.builtin.meta": "clear_host_errors"}
+    run = controller.maintain([play(INSTALL, include, clear, START)])
+    controller.check(run, {"web1": OK, "web2": FAILED, "web3": OK})
+
+
 def test_handlers_are_forced_after_a_failure(controller: Controller) -> None:
     handlers = [{"name": "Restart", "ansible.builtin.command": "true"}]
     plays = [play({**INSTALL, "notify": "Restart"}, fail("web2"), handlers=handlers, force_handlers=True)]
