@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
@@ -18,7 +18,12 @@ from ansible_collections.community.paperspace.plugins.module_utils._connection i
     home_folder,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._errors import PaperspaceError
-from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Report, failure_message
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import (
+    NO_PROGRESS,
+    Progress,
+    Report,
+    failure_message,
+)
 from ansible_collections.community.paperspace.plugins.module_utils._transport import HAS_REQUESTS
 
 WAIT_SPEC: dict[str, dict[str, Any]] = {
@@ -34,23 +39,43 @@ def argument_spec(**options: dict[str, Any]) -> dict[str, Any]:
     return {**CONNECTION_SPEC, **options}
 
 
-def run_module(module: AnsibleModule, run: Callable[[Client], dict[str, Any]]) -> None:
-    """Run the module's work and exit with its result; any error of this collection becomes one message.
+class Work(Protocol):
+    """What a module does: its result, from options that its spec has checked."""
 
-    A result with C(msg) is a failure that still has something to return; C(warnings) in it are given as such.
+    def __call__(
+        self, client: Client, options: Mapping[str, Any], *, check_mode: bool, progress: Progress
+    ) -> dict[str, Any]: ...
+
+
+def result_of(
+    work: Work,
+    options: Mapping[str, Any],
+    *,
+    check_mode: bool,
+    hide: Callable[[str], None],
+    progress: Progress = NO_PROGRESS,
+) -> dict[str, Any]:
+    """The result of the work; any error of this collection becomes C(failed) and one C(msg).
+
+    C(warnings) in it are still to be given as such. C(hide) gets the API key: it can come from a place that Ansible
+    does not know of, and has to be censored like the option.
     """
     if not HAS_REQUESTS:
-        module.fail_json(msg=missing_required_lib("requests"))
+        return {"failed": True, "msg": missing_required_lib("requests")}
     try:
-        connection = connection_from(module.params, os.environ, home_folder())
-        # The key can come from a place that Ansible does not know of; from here on it censors it like the option.
-        module.no_log_values.add(connection.api_key)
-        result = run(Client(connection))
+        connection = connection_from(options, os.environ, home_folder())
+        hide(connection.api_key)
+        return work(Client(connection), options, check_mode=check_mode, progress=progress)
     except PaperspaceError as error:
-        module.fail_json(msg=str(error))
+        return {"failed": True, "msg": str(error)}
+
+
+def run_module(module: AnsibleModule, work: Work) -> None:
+    """Do the module's work and exit with its result."""
+    result = result_of(work, module.params, check_mode=module.check_mode, hide=module.no_log_values.add)
     for warning in result.pop("warnings", ()):
         module.warn(warning)
-    if "msg" in result:
+    if result.get("failed"):
         module.fail_json(**result)
     module.exit_json(**result)
 
@@ -67,4 +92,4 @@ def report_result(report: Report, kind: str) -> dict[str, Any]:
     if len(entries) == 1:
         result[kind.removesuffix("s")] = entries[0]
     message = failure_message(report.outcomes)
-    return result if message is None else {**result, "msg": message}
+    return result if message is None else {**result, "failed": True, "msg": message}

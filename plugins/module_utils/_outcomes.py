@@ -120,7 +120,7 @@ class Progress:
     def begin(self, outcomes: Sequence[Outcome], now: float) -> None:
         """The work on these begins."""
 
-    def end(self, outcome: Outcome, now: float) -> None:
+    def end(self, outcome: Outcome) -> None:
         """The work on one of them has ended, well or not."""
 
     def look(self, now: float) -> float:

@@ -71,9 +71,8 @@ def watched(task: Task, outcome: Outcome, procedure: Procedure[None]) -> Procedu
     except PaperspaceError as error:
         outcome.status, outcome.error = "failed", str(error)
     finally:
-        now = clock()
-        outcome.seconds = now - began
-        task.progress.end(outcome, now)
+        outcome.seconds = clock() - began
+        task.progress.end(outcome)
 
 
 def send_once(

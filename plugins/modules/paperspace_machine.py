@@ -138,6 +138,7 @@ machine:
   type: dict
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -154,6 +155,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._module impor
     report_result,
     run_module,
 )
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Progress
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "machine_ids": {"type": "list", "elements": "str", "aliases": ["machine_id"], "required": True},
@@ -170,17 +172,17 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(client: Client, wish: MachineWish, *, check_mode: bool) -> dict[str, Any]:
+def run(client: Client, options: Mapping[str, Any], *, check_mode: bool, progress: Progress) -> dict[str, Any]:
     """The module's result."""
-    return report_result(run_machines(client, wish, check_mode=check_mode), "machines")
+    chosen = {option: options[option] for option in OPTIONS}
+    settings = {key: value for key, value in (chosen.pop("auto_snapshot") or {}).items() if value is not None}
+    wish = MachineWish(**chosen, auto_snapshot=settings)
+    return report_result(run_machines(client, wish, check_mode=check_mode, progress=progress), "machines")
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(**OPTIONS), supports_check_mode=True)
-    options = {option: module.params[option] for option in OPTIONS}
-    settings = {key: value for key, value in (options.pop("auto_snapshot") or {}).items() if value is not None}
-    wish = MachineWish(**options, auto_snapshot=settings)
-    run_module(module, lambda client: run(client, wish, check_mode=module.check_mode))
+    run_module(module, run)
 
 
 if __name__ == "__main__":

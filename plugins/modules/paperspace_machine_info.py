@@ -101,10 +101,12 @@ machines:
       sample: 53687091200
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.community.paperspace.plugins.module_utils._client import Client
 from ansible_collections.community.paperspace.plugins.module_utils._info import find_machines
 from ansible_collections.community.paperspace.plugins.module_utils._module import argument_spec, run_module
 from ansible_collections.community.paperspace.plugins.module_utils._wire import MACHINE_STATES
@@ -118,10 +120,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+def run(client: Client, options: Mapping[str, Any], **_unused: object) -> dict[str, Any]:
+    """The module's result."""
+    return find_machines(client, **{option: options[option] for option in OPTIONS})
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(**OPTIONS), supports_check_mode=True)
-    chosen = {option: module.params[option] for option in OPTIONS}
-    run_module(module, lambda client: find_machines(client, **chosen))
+    run_module(module, run)
 
 
 if __name__ == "__main__":

@@ -192,6 +192,7 @@ snapshot:
   type: dict
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -203,6 +204,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._module impor
     report_result,
     run_module,
 )
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Progress
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Wish
 from ansible_collections.community.paperspace.plugins.module_utils._snapshots import run_snapshots
 
@@ -220,15 +222,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(client: Client, wish: Wish, *, check_mode: bool) -> dict[str, Any]:
+def run(client: Client, options: Mapping[str, Any], *, check_mode: bool, progress: Progress) -> dict[str, Any]:
     """The module's result."""
-    return report_result(run_snapshots(client, wish, check_mode=check_mode), "snapshots")
+    wish = Wish(**{option: options[option] for option in OPTIONS})
+    return report_result(run_snapshots(client, wish, check_mode=check_mode, progress=progress), "snapshots")
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(**OPTIONS), supports_check_mode=True)
-    wish = Wish(**{option: module.params[option] for option in OPTIONS})
-    run_module(module, lambda client: run(client, wish, check_mode=module.check_mode))
+    run_module(module, run)
 
 
 if __name__ == "__main__":
