@@ -249,6 +249,9 @@ class Transport:
             kind = AnswerLost
         elif status in _REFUSALS:
             kind = _REFUSALS[status]
+        if kind is NotFound and not code:
+            # What is not found counts as gone; that is for the service to say, and not for whatever stands before it.
+            kind = InvalidAnswer
         code = self._shown(code, 60) if code else None
         said = self._shown(complaint or "", 500) or "no message"
         hint = " Check the API key." if kind is Unauthorized else ""

@@ -81,6 +81,9 @@ FINAL: dict[str, tuple[Exception | Answer, type[PaperspaceError]]] = {
     "200 HTML": (Answer(200, HTML), InvalidAnswer),
     "403 HTML": (Answer(403, HTML), InvalidAnswer),
     "404 HTML": (Answer(404, HTML), InvalidAnswer),
+    # Only the service itself can say that something is not there.
+    "404 without fields": (Answer(404, b"{}"), InvalidAnswer),
+    "404 without a code": (Answer(404, {"message": "no Route matched"}), InvalidAnswer),
     "200 empty": (Answer(200, b""), InvalidAnswer),
     "204 empty": (Answer(204, b""), InvalidAnswer),
     "200 list": (Answer(200, b"[1, 2]"), InvalidAnswer),
