@@ -145,11 +145,11 @@ class ActionModule(ActionBase):
 
     def _guarded(self, order: Order, parent: ParentRun) -> dict[str, Any]:
         """What the guardian says at last. When it dies, another one undoes what it left."""
-        message = _Guardian(order, parent, self._show).follow()
+        message = _Guardian(order, parent, self._show).follow() or _ended(order)
         if message is None and order.report_folder is not None:
             self._display.error("The process that guards this run has died; another one undoes what it left.")
             order.is_successor = True
-            message = _Guardian(order, parent, self._show).follow()
+            message = _Guardian(order, parent, self._show).follow() or _ended(order)
         if message is None:
             shutil.rmtree(order.work_folder, ignore_errors=True)
             report = RunReport.from_dict(order.report)
@@ -274,6 +274,11 @@ def _planned(options: Mapping[str, Any], parent: ParentRun, *, check_mode: bool)
 def _refuse(report: RunReport, options: Mapping[str, Any], parent: ParentRun, task_vars: Mapping[str, Any]) -> None:
     """Raise InputError for what cannot be carried out. Nothing is touched."""
     refuse_what_cannot_be_passed(parent)
+    if report.check_mode != bool(parent.cliargs.get("check")):
+        raise InputError(
+            "check_mode of the task, the role or the play differs from --check of the command line, by which the "
+            "guarded playbook goes: leave check_mode out."
+        )
     hosts = [machine.host for machine in report.machines]
     refuse_hosts_that_no_limit_can_name(hosts)
     groups = [host for host in hosts if host in task_vars.get("groups", {})]
@@ -331,8 +336,20 @@ def _with_answers(options: Mapping[str, Any]) -> dict[str, Any]:
     return _result(report, folder)
 
 
+def _ended(order: Order) -> dict[str, Any] | None:
+    """What a guardian that said nothing at last has done, if it came to its end: who reads slowly may miss it."""
+    if order.report_folder is None:
+        return None
+    try:
+        report = load_report(Path(order.report_folder) / f"{order.report['run_id']}.json")
+    except (OSError, InputError):
+        return None
+    return None if report.status == "running" else {"result": report.to_dict()}
+
+
 def _result(report: RunReport, folder: Path | None) -> dict[str, Any]:
     machines: Sequence[dict[str, Any]] = report.to_dict()["machines"]
+    open_hosts = [machine.host for machine in report.machines if machine.is_open]
     result = {
         "changed": any(machine.verdict is not None for machine in report.machines),
         "run_id": report.run_id,
@@ -341,7 +358,8 @@ def _result(report: RunReport, folder: Path | None) -> dict[str, Any]:
         "problems": list(report.problems),
         "machines": machines,
         "table": outcome_lines(report),
-        "recover_command": recover_command(report, "rollback") if any(m.is_open for m in report.machines) else None,
+        "open_hosts": open_hosts,
+        "recover_command": recover_command(report, "rollback") if open_hosts else None,
         "report_files": [] if folder is None else [str(folder / f"{report.run_id}.{kind}") for kind in ("json", "md")],
     }
     if report.status == "failed":

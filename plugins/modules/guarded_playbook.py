@@ -182,6 +182,12 @@ table:
   elements: str
   returned: always
   sample: []
+open_hosts:
+  description: The hosts on which the run is, or may be, still open.
+  type: list
+  elements: str
+  returned: always
+  sample: []
 recover_command:
   description: The command that rolls back the machines on which the run is still open; null when there is none.
   type: str

@@ -19,7 +19,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
     Unauthorized,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._machines import MachineWish
-from ansible_collections.community.paperspace.plugins.module_utils._names import parse_run_name, run_name
+from ansible_collections.community.paperspace.plugins.module_utils._names import RunName, parse_run_name, run_name
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Outcome, Report, SnapshotOutcome
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Wish
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Snapshot
@@ -103,11 +103,10 @@ class Guard:
         open_runs: dict[str, list[str]] = {}
         reused: list[str] = []
         for machine_id, snapshots in listing.items():
-            for snapshot in snapshots:
-                run = None if snapshot.is_auto_snapshot else parse_run_name(snapshot.name, self._report.prefix)
-                if run is not None and not run.is_closed:
+            for run in self._runs(snapshots):
+                if not run.is_closed:
                     open_runs.setdefault(run.run_id, []).append(by_id[machine_id].host)
-                elif run is not None and run.run_id == self._report.run_id:
+                elif run.run_id == self._report.run_id:
                     reused.append(by_id[machine_id].host)
         if open_runs:
             raise InputError(self._open_runs_message(open_runs))
@@ -121,20 +120,21 @@ class Guard:
             self._ports.check_playbook(playbook, hosts)
 
     def _open_runs_message(self, open_runs: dict[str, list[str]]) -> str:
-        sentences = []
-        for run_id, hosts in open_runs.items():
-            other = RunReport(
-                run_id,
-                prefix=self._report.prefix,
-                inventory=self._report.inventory,
-                limit=self._report.limit,
-                recover_variables=self._report.recover_variables,
-            )
-            sentences.append(
-                f"Run {run_id} is still open on {', '.join(hosts)}. To undo it: {recover_command(other, 'rollback')}. "
-                f"To keep what it did: {recover_command(other, 'keep')}."
-            )
+        sentences = [self._open_run_sentences(run_id, hosts) for run_id, hosts in open_runs.items()]
         return "No maintenance was begun, since nobody has decided about an earlier one. " + " ".join(sentences)
+
+    def _open_run_sentences(self, run_id: str, hosts: Sequence[str]) -> str:
+        other = RunReport(
+            run_id,
+            prefix=self._report.prefix,
+            inventory=self._report.inventory,
+            limit=self._report.limit,
+            recover_variables=self._report.recover_variables,
+        )
+        return (
+            f"Run {run_id} is still open on {', '.join(hosts)}. To undo it: {recover_command(other, 'rollback')}. "
+            f"To keep what it did: {recover_command(other, 'keep')}."
+        )
 
     def run(self) -> None:
         """All waves, to the end or until too many machines are lost. Raises nothing of the service."""
@@ -191,7 +191,8 @@ class Guard:
                     snapshot.name == self._open_name and not snapshot.is_auto_snapshot
                     for snapshot in listing.get(machine.machine_id, ())
                 )
-            ]
+            ],
+            is_successor=True,
         )
 
     def _waves(self) -> list[list[MachineReport]]:
@@ -215,7 +216,7 @@ class Guard:
                 machine.verdict = "untouched"
         self._settle(guarded)
 
-    def _take_snapshots(self, wave: Sequence[MachineReport]) -> None:
+    def _take_snapshots(self, wave: Sequence[MachineReport], *, is_successor: bool = False) -> None:
         self._begin(wave, "snapshot")
         wish = self._wish(wave, state="present", name=self._open_name)
         try:
@@ -235,17 +236,54 @@ class Guard:
             if machine.outcome == "no_snapshot":
                 machine.reason = Reason(machine.host, None, entry.error or "No snapshot was made.")
                 self._ports.say(f"{machine.host} has no proven snapshot and is left alone: {machine.reason.error}")
-        self._remove_failed(wave)
+        if not self._report.check_mode:
+            taken = [machine for machine in wave if machine.outcome == "snapshotted"]
+            others = [] if is_successor else self._leave_to_others(taken)
+            failed = [machine for machine in wave if machine.snapshot.status == "failed"]
+            self._remove_own([*failed, *others])
         self._end(wave, "snapshot")
 
-    def _remove_failed(self, wave: Sequence[MachineReport]) -> None:
-        """Delete what failed creates of this run have left: it is no snapshot, and would look like an open run."""
-        if self._report.check_mode:
-            return
+    def _leave_to_others(self, machines: Sequence[MachineReport]) -> list[MachineReport]:
+        """Give up the machines that another run has begun with since this one was let begin.
+
+        That is looked at once more after the snapshots are there, so that of two runs at least one sees the other.
+        Returns those that have a snapshot of this run to be deleted.
+        """
+        if not machines:
+            return []
+        why: dict[str, str] = {}
+        try:
+            listing = self._ports.existing_snapshots([machine.machine_id for machine in machines])
+        except PaperspaceError as error:
+            why = {machine.host: f"Whether another run is open on it is not known: {error}" for machine in machines}
+            listing = {}
+        for machine in machines:
+            for run_id in self._open_runs(listing.get(machine.machine_id, ())):
+                if run_id != self._report.run_id:
+                    why[machine.host] = self._open_run_sentences(run_id, [machine.host])
+                elif machine.snapshot.status == "unchanged":
+                    why[machine.host] = "Another controller has begun with it in the same run."
+        left = [machine for machine in machines if machine.host in why]
+        for machine in left:
+            machine.outcome = "no_snapshot"
+            machine.reason = Reason(machine.host, None, why[machine.host])
+            self._ports.say(f"{machine.host} is left alone: {machine.reason.error}")
+        return [machine for machine in left if machine.snapshot.status != "unchanged"]
+
+    def _open_runs(self, snapshots: Iterable[Snapshot]) -> list[str]:
+        """The ids of the runs that are open by these snapshots of a machine."""
+        return [run.run_id for run in self._runs(snapshots) if not run.is_closed]
+
+    def _runs(self, snapshots: Iterable[Snapshot]) -> list[RunName]:
+        manual = [snapshot for snapshot in snapshots if not snapshot.is_auto_snapshot]
+        return [run for run in (parse_run_name(snapshot.name, self._report.prefix) for snapshot in manual) if run]
+
+    def _remove_own(self, machines: Sequence[MachineReport]) -> None:
+        """Delete what this run has left on machines that it leaves alone: it would look like an open run."""
         left = {
             str(machine.snapshot.id): machine
-            for machine in wave
-            if machine.snapshot.status == "failed" and machine.snapshot.id and machine.snapshot.name == self._open_name
+            for machine in machines
+            if machine.snapshot.id and machine.snapshot.name == self._open_name
         }
         if not left:
             return
@@ -261,7 +299,7 @@ class Guard:
             machine = left[str(getattr(outcome, "id", None))]
             if outcome.is_bad:
                 self._problem(
-                    f"The failed snapshot {machine.snapshot.id} of {machine.host} is still there: {outcome.error}"
+                    f"The useless snapshot {machine.snapshot.id} of {machine.host} is still there: {outcome.error}"
                 )
             else:
                 machine.snapshot.id = None
@@ -435,9 +473,9 @@ class Guard:
             outcome = outcomes.get(machine.machine_id) or _failed(machine, "Nothing was reported of it.")
             if outcome.is_bad:
                 machine.close_error = outcome.error
-                self._problem(f"The snapshot of {machine.host} still has the name of an open run: {outcome.error}")
+                self._ports.say(f"The snapshot of {machine.host} still has the name of an open run: {outcome.error}")
             else:
-                machine.closed = closed
+                machine.closed, machine.close_error = closed, None
                 machine.snapshot.name = new_name
         self._save()
 
@@ -446,7 +484,12 @@ class Guard:
         report = self._report
         if not report.check_mode:
             self._close(report.machines)
+            self._rename([m for m in report.machines if m.outcome == "rolled_back" and m.closed is None], "restored")
         for machine in report.machines:
+            if machine.close_error is not None:
+                report.problems.append(
+                    f"The snapshot of {machine.host} still has the name of an open run: {machine.close_error}"
+                )
             if machine.outcome == "planned":
                 machine.outcome = "not_started"
                 machine.reason = Reason(None, None, self._why_over())

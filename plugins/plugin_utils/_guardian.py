@@ -133,12 +133,12 @@ class Speaker:
                 self._log.write(f"{text}\n")
         self._put({"say": text})
 
-    def end(self, message: dict[str, Any]) -> None:
-        """Send the last message, and wait a little until it is read."""
-        self._put(message)
+    def end(self, message: dict[str, Any], patience: float | None) -> None:
+        """Send the last message, and wait so many seconds until it is read; None waits as long as it can be read."""
         with contextlib.suppress(queue.Full):
-            self._lines.put_nowait(None)
-        self._thread.join(10.0)
+            self._lines.put(json.dumps(message), timeout=patience)
+            self._lines.put(None, timeout=patience)
+        self._thread.join(patience)
 
     def _put(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(queue.Full):
@@ -318,7 +318,8 @@ def main() -> None:
         message = _carry_out(order, stop, speaker)
     finally:
         shutil.rmtree(order.work_folder, ignore_errors=True)
-    speaker.end(message)
+    # With a report, the starter can read there what became of the run.
+    speaker.end(message, patience=None if order.report_folder is None else 10.0)
     # Threads that wait for a starter that hangs must not keep this process.
     os._exit(0)
 
@@ -330,33 +331,34 @@ def _carry_out(order: Order, stop: Stop, speaker: Speaker) -> dict[str, Any]:
     try:
         if order.is_successor and order.report_folder is not None:
             report = load_report(Path(order.report_folder) / f"{report.run_id}.json")
+            if report.status != "running":
+                return {"result": report.to_dict()}
             lines = world.take_over(len(report.children))
             stop.set("guardian_died")
             Guard(report, settings, world).resume(lines)
         else:
             guard = Guard(report, settings, world)
             guard.refuse()
-            report = _run(guard, report, order, stop, world)
+            _run(guard, report, order, stop, world)
     except PaperspaceError as error:
         return {"refused": str(error).replace(order.connection["api_key"], "********")}
     return {"result": report.to_dict()}
 
 
-def _run(guard: Guard, report: RunReport, order: Order, stop: Stop, world: World) -> RunReport:
+def _run(guard: Guard, report: RunReport, order: Order, stop: Stop, world: World) -> None:
     """The run, with what is left undone when it fails by a defect of this code: its starter may be dead already."""
     try:
         guard.run()
     except Exception as error:
-        if order.report_folder is None:
+        if report.check_mode:
             raise
         world.say("".join(traceback.format_exception(error)).rstrip())
         stop.set("guardian_died")
-        report = load_report(Path(order.report_folder) / f"{report.run_id}.json")
         report.problems.append(f"The guard failed: {type(error).__name__}: {error}")
-        world.take_over(len(report.children))
+        with contextlib.suppress(Exception):
+            world.take_over(len(report.children))
         # Nothing is read from the ledger, which may be what the guard failed on: so nothing is proven.
         Guard(report, Settings(**order.settings), world).resume([])
-    return report
 
 
 def order_line(order: Order) -> str:
