@@ -68,7 +68,7 @@ Item = TypeVar("Item", Event, Machine)
 def poll_interval(waited: float) -> float:
     """Seconds from one poll to the next: quick at first, then a tenth of the time waited so far, at most half a minute.
 
-    So a wait ends late by a tenth at most; from five minutes on, when that is long, by less.
+    A tenth is what a wait may end late by; after five minutes it would be long to look at.
     """
     return min(SLOWEST_POLL, max(QUICKEST_POLL, waited / 10))
 

@@ -260,18 +260,17 @@ class Group:
 
 GROUPS = st.builds(
     Group,
-    machines=st.sampled_from([1, 2, 60, 119, 120, 121]),
+    machines=st.sampled_from([1, 2, 119, 120, 121]),
     begin=st.floats(0, 100),
     seconds=st.floats(0.1, 1000),
     is_for_events=st.booleans(),
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(groups=st.lists(GROUPS, min_size=1, max_size=4))
 def test_polls_are_quick_at_first_share_pages_and_are_never_later_than_by_a_tenth(groups: list[Group]) -> None:
     fleet = Fleet(sum(group.machines for group in groups), is_history_whole=False)
-    start = fleet.clock.now()
     # From when to when something waited, and for which list.
     waits: list[tuple[str, float, float]] = []
     machine_ids = iter(fleet.machine_ids)
@@ -311,35 +310,37 @@ def test_polls_are_quick_at_first_share_pages_and_are_never_later_than_by_a_tent
         own = [since, *(at for at in looks if since < at <= until)]
         for earlier, later in itertools.pairwise(own):
             assert later - earlier <= max(0.5, (earlier - since) / 10) + 1e-6
-        # And the news came with a look, not long after.
+        # And the news came with a look, not after it.
         assert until in looks
-    assert fleet.clock.now() - start <= 1.1 * max(group.begin + group.seconds + 1 for group in groups) + 1
 
 
-@pytest.mark.parametrize(("latency", "seconds_between"), [(0.05, 0.5), (0.3, 0.8), (1.0, 1.5)])
-def test_time_that_a_look_takes_is_part_of_the_interval(latency: float, seconds_between: float) -> None:
-    fleet = Fleet(2)
-    events = [begun(fleet, machine_id) for machine_id in fleet.machine_ids]
-    fleet.service.change_settings(latency_seconds=latency)
+def gaps_between_looks(fleet: Fleet, event: Event, **options: Any) -> list[tuple[float, float]]:
+    """How long the event had been waited for at each look, and how long it was from there to the next."""
     fleet.service.log.clear()
+    began = fleet.clock.now()
 
-    def procedure(event: Event) -> Procedure[None]:
+    def procedure() -> Procedure[None]:
         yield EventEnd(event)
 
-    scheduler(fleet).run([procedure(event) for event in events])
-    first, second, *_others = [entry.at for entry in fleet.service.log]
-    assert second - first == pytest.approx(seconds_between)
+    scheduler(fleet, wait=1e6, **options).run([procedure()])
+    at = [entry.at - began for entry in fleet.service.log]
+    return [(earlier, later - earlier) for earlier, later in itertools.pairwise(at)]
+
+
+@pytest.mark.parametrize("latency", [0.05, 1.0])
+def test_time_that_a_look_takes_is_part_of_the_interval(latency: float) -> None:
+    fleet = Fleet()
+    fleet.fault("event", method="POST", seconds=1000)
+    event = begun(fleet, fleet.machine_id)
+    fleet.service.change_settings(latency_seconds=latency)
+    gaps = gaps_between_looks(fleet, event)
+    assert len(gaps) > 60
+    for waited, gap in gaps:
+        assert gap == pytest.approx(max(poll_interval(waited), latency + 0.5), abs=1e-6)
 
 
 def test_given_interval_is_kept_to() -> None:
     fleet = Fleet()
     fleet.fault("event", method="POST", seconds=100)
-    event = begun(fleet, fleet.machine_id)
-    fleet.service.log.clear()
-
-    def procedure() -> Procedure[None]:
-        yield EventEnd(event)
-
-    scheduler(fleet, wait=1000, interval=7.0).run([procedure()])
-    gaps = {round(later.at - earlier.at, 6) for earlier, later in itertools.pairwise(fleet.service.log)}
-    assert gaps == {7.0}
+    gaps = gaps_between_looks(fleet, begun(fleet, fleet.machine_id), interval=7.0)
+    assert {round(gap, 6) for _waited, gap in gaps} == {7.0}
