@@ -9,7 +9,7 @@ state and is kept after every step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -58,8 +58,8 @@ class Ports(Protocol):
     def say(self, text: str) -> None:
         """Show a line to the user."""
 
-    def save(self, report: RunReport) -> None:
-        """Keep the report."""
+    def save(self, report: RunReport) -> bool:
+        """Keep the report. Whether that was possible."""
 
     def stopped_by(self) -> str | None:
         """What ended the run from outside: sigint, sigterm, parent_died, guardian_died; None while nothing did."""
@@ -95,6 +95,8 @@ class Guard:
         self._settings = settings
         self._ports = ports
         self._open_name = run_name(report.prefix, report.run_id)
+        # The hosts that a playbook was to reach and did not.
+        self._missed: set[str] = set()
 
     def refuse(self) -> None:
         """Raise InputError for what must not be begun. Nothing is touched."""
@@ -147,6 +149,8 @@ class Guard:
                 self._ports.say(f"Waiting {self._settings.soak:g} s before wave {number} of {len(waves)}.")
                 self._ports.pause(self._settings.soak)
             if self._ports.stopped_by() is not None:
+                # What stands or falls with these waves has to fall.
+                self._settle([])
                 break
             self._ports.say(f"Wave {number} of {len(waves)}: {', '.join(machine.host for machine in wave)}")
             self._run_wave(number, wave)
@@ -168,10 +172,12 @@ class Guard:
             elif machine.verdict == "ok" and len(begun_children) < len(report.playbooks):
                 _miss_the_next_playbook(machine)
         unfinished = [machine for machine in report.machines if machine.outcome == "rolling_back"]
-        unclosed = [machine for machine in report.machines if machine.outcome == "rolled_back" and not machine.closed]
-        self._settle([*begun, *unfinished])
-        self._rename(unclosed, "restored")
-        self._start(unclosed)
+        put_back = [machine for machine in report.machines if machine.outcome == "rolled_back"]
+        # Else it had come to its end, and was about to close what is well.
+        if begun or unfinished or any(machine.outcome == "planned" for machine in report.machines):
+            self._settle([*begun, *unfinished])
+        self._rename([machine for machine in put_back if machine.closed is None], "restored")
+        self._start(put_back)
         self.finish()
 
     def _adopt_snapshots(self, machines: Sequence[MachineReport]) -> None:
@@ -181,7 +187,9 @@ class Guard:
         try:
             listing = self._ports.existing_snapshots([machine.machine_id for machine in machines])
         except PaperspaceError as error:
-            self._problem(f"Which snapshots were begun is not known: {error}")
+            for machine in machines:
+                machine.outcome, machine.snapshot.status = "no_snapshot", "unsure"
+                machine.reason = Reason(machine.host, None, f"Whether its snapshot was begun is not known: {error}")
             return
         self._take_snapshots(
             [
@@ -222,7 +230,9 @@ class Guard:
         try:
             outcomes = self._ports.snapshots(wish, check_mode=self._report.check_mode).outcomes
         except PaperspaceError as error:
-            outcomes = [SnapshotOutcome(machine.machine_id, status="failed", error=str(error)) for machine in wave]
+            # To a successor they are known to be there.
+            status = "unsure" if is_successor else "failed"
+            outcomes = [SnapshotOutcome(machine.machine_id, status=status, error=str(error)) for machine in wave]
         entries = _by_machine(outcomes)
         for machine in wave:
             entry = entries.get(machine.machine_id, SnapshotOutcome(machine.machine_id, status="failed"))
@@ -314,14 +324,17 @@ class Guard:
                 break
             child = ChildReport(number, playbook, began=self._ports.now())
             self._report.children.append(child)
-            self._save()
+            if not self._save():
+                self._report.children.remove(child)
+                self._problem(f"{playbook} was not begun, since the report cannot be written.")
+                break
             child.rc, lines = self._ports.run_playbook(playbook, [machine.host for machine in standing])
             child.ended = self._ports.now()
             elsewhere = self._judge(standing, lines)
             self._note_trouble(playbook, child.rc, standing, elsewhere)
             # Who was not reached by a playbook that broke down must not be taken for verified by the next.
             passed = _GOOD if child.rc == 0 else ("ok",)
-            standing = [machine for machine in standing if machine.verdict in passed]
+            standing = [m for m in standing if m.verdict in passed and m.host not in self._missed]
         else:
             standing = []
         for machine in standing:
@@ -333,6 +346,7 @@ class Guard:
     def _judge(self, machines: Sequence[MachineReport], lines: Sequence[dict[str, Any]]) -> list[Reason]:
         """Give each machine its verdict. Returns the failures of other hosts."""
         findings = judge(lines, [machine.host for machine in machines])
+        self._missed |= {host for host, found in findings.verdicts.items() if found.missed is not None}
         for machine in machines:
             found = findings.verdicts[machine.host]
             if found.verdict != "untouched" or machine.verdict is None:
@@ -429,10 +443,9 @@ class Guard:
         while True:
             try:
                 return list(self._ports.snapshots(wish, check_mode=False).outcomes)
-            except (InputError, Unauthorized) as error:
-                if len(machines) > 1 and isinstance(error, InputError):
-                    half = len(machines) // 2
-                    return self._restore(machines[:half], deadline) + self._restore(machines[half:], deadline)
+            except InputError as error:
+                return _by_halves(machines, lambda half: self._restore(half, deadline), error)
+            except Unauthorized as error:
                 return [_failed(machine, str(error)) for machine in machines]
             except PaperspaceError as error:
                 if self._ports.now() >= deadline:
@@ -443,19 +456,24 @@ class Guard:
     def _start(self, machines: Sequence[MachineReport]) -> None:
         if not machines:
             return
+        hosts = {machine.machine_id: machine.host for machine in machines}
+        for outcome in self._started(machines):
+            if outcome.is_bad:
+                host = hosts[outcome.machine_id]
+                self._problem(f"{host} was rolled back, and is not proven to be on: {outcome.error}")
+
+    def _started(self, machines: Sequence[MachineReport]) -> list[Outcome]:
         wish = MachineWish(
             machine_ids=[machine.machine_id for machine in machines],
             state="started",
             wait_timeout=self._settings.wait_timeout,
         )
         try:
-            outcomes = self._ports.machines(wish).outcomes
+            return list(self._ports.machines(wish).outcomes)
+        except InputError as error:
+            return _by_halves(machines, self._started, error)
         except PaperspaceError as error:
-            self._problem(f"Whether the machines that were rolled back are on is not known: {error}")
-            return
-        for outcome in outcomes:
-            if outcome.is_bad:
-                self._problem(f"{outcome.label()} was rolled back, and is not proven to be on: {outcome.error}")
+            return [_failed(machine, str(error)) for machine in machines]
 
     def _close(self, machines: Iterable[MachineReport]) -> None:
         self._rename([machine for machine in machines if machine.outcome in _GOOD and machine.closed is None], "ok")
@@ -464,11 +482,7 @@ class Guard:
         if not machines:
             return
         new_name = run_name(self._report.prefix, self._report.run_id, closed)
-        wish = self._wish(machines, state="present", name=self._open_name, new_name=new_name)
-        try:
-            outcomes = _by_machine(self._ports.snapshots(wish, check_mode=False).outcomes)
-        except PaperspaceError as error:
-            outcomes = {machine.machine_id: _failed(machine, str(error)) for machine in machines}
+        outcomes = _by_machine(self._renamed(machines, new_name))
         for machine in machines:
             outcome = outcomes.get(machine.machine_id) or _failed(machine, "Nothing was reported of it.")
             if outcome.is_bad:
@@ -478,6 +492,15 @@ class Guard:
                 machine.closed, machine.close_error = closed, None
                 machine.snapshot.name = new_name
         self._save()
+
+    def _renamed(self, machines: Sequence[MachineReport], new_name: str) -> list[Outcome]:
+        wish = self._wish(machines, state="present", name=self._open_name, new_name=new_name)
+        try:
+            return list(self._ports.snapshots(wish, check_mode=False).outcomes)
+        except InputError as error:
+            return _by_halves(machines, lambda half: self._renamed(half, new_name), error)
+        except PaperspaceError as error:
+            return [_failed(machine, str(error)) for machine in machines]
 
     def finish(self) -> None:
         """Close what is left, and say how it ended."""
@@ -490,6 +513,8 @@ class Guard:
                 report.problems.append(
                     f"The snapshot of {machine.host} still has the name of an open run: {machine.close_error}"
                 )
+            elif machine.outcome == "no_snapshot" and machine.is_open:
+                report.problems.append(f"{machine.host} may still get the snapshot that it was to have.")
             if machine.outcome == "planned":
                 machine.outcome = "not_started"
                 machine.reason = Reason(None, None, self._why_over())
@@ -521,13 +546,23 @@ class Guard:
             machine.times[phase].ended = self._ports.now()
         self._save()
 
-    def _save(self) -> None:
-        self._ports.save(self._report)
+    def _save(self) -> bool:
+        return self._ports.save(self._report)
 
 
 def _miss_the_next_playbook(machine: MachineReport) -> None:
     machine.verdict = "incomplete"
     machine.reason = Reason(None, None, "The run was stopped before the next playbook.")
+
+
+def _by_halves(
+    machines: Sequence[MachineReport], ask: Callable[[Sequence[MachineReport]], list[Outcome]], error: InputError
+) -> list[Outcome]:
+    """Ask for each half by itself: what stands against one machine does not keep the others from it."""
+    if len(machines) == 1:
+        return [_failed(machines[0], str(error))]
+    half = len(machines) // 2
+    return ask(machines[:half]) + ask(machines[half:])
 
 
 def _failed(machine: MachineReport, error: str) -> Outcome:

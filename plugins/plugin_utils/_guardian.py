@@ -176,14 +176,16 @@ class World:
     def say(self, text: str) -> None:
         self._speaker.say(text)
 
-    def save(self, report: RunReport) -> None:
+    def save(self, report: RunReport) -> bool:
         if self._order.report_folder is None:
-            return
+            return True
         try:
             write_report(report, Path(self._order.report_folder))
         except OSError as error:
             # The machines matter more than the report; the result still goes to whoever started this.
             self.say(f"The report cannot be written: {error}")
+            return False
+        return True
 
     def stopped_by(self) -> str | None:
         return self._stop.reason
