@@ -385,6 +385,8 @@ class Guard:
                 machine.reason = Reason(None, None, self._why_over())
             lost += others
         self._roll_back(lost)
+        # From here on a successor has nothing to decide any more.
+        self._save()
         if report.scope != "fleet":
             self._close(guarded)
 
@@ -513,7 +515,7 @@ class Guard:
                 report.problems.append(
                     f"The snapshot of {machine.host} still has the name of an open run: {machine.close_error}"
                 )
-            elif machine.outcome == "no_snapshot" and machine.is_open:
+            elif machine.outcome == "no_snapshot" and machine.is_open and machine.snapshot.status != "failed":
                 report.problems.append(f"{machine.host} may still get the snapshot that it was to have.")
             if machine.outcome == "planned":
                 machine.outcome = "not_started"
