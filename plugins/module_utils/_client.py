@@ -69,7 +69,7 @@ class Listed(Generic[T]):
 
 
 class Pages(Iterator[list[T]]):
-    """The pages of a list to its end, which a cursor that repeats is too. C(is_cut_off): as of L(Listed), of the last."""
+    """The pages of a list to its end, which a cursor that repeats is too. C(is_cut_off): it breaks off there."""
 
     def __init__(self, page: Callable[[str | None], Listed[T]]) -> None:
         self.is_cut_off = False

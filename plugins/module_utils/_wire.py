@@ -9,6 +9,7 @@ required; a field that is missing raises L(InvalidAnswer).
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
 
 MACHINE_STATES = ("off", "starting", "stopping", "restarting", "serviceready", "ready", "upgrading", "provisioning")
 ENDED_STATES = frozenset({"done", "error", "cancelled"})
+
+# Polls show the same events again and again.
+LARGEST_CACHE = 4096
 
 _SIZES = frozenset({"ram", "storage_total", "storage_used", "memory"})
 _INT64 = re.compile(r"[0-9]{1,19}")
@@ -71,6 +75,7 @@ class Page:
     has_more: bool
 
 
+@functools.lru_cache(maxsize=LARGEST_CACHE)
 def snake_case(name: str) -> str:
     """C(autoSnapshotEnabled) becomes C(auto_snapshot_enabled)."""
     return _CAPITAL.sub("_", name).lower()
@@ -134,8 +139,11 @@ def parse_page(answer: Any) -> Page:
 
 def parse_time(value: Any) -> datetime | None:
     """An RFC 3339 time as an aware datetime, or None for anything else."""
-    if not isinstance(value, str):
-        return None
+    return _parse_time(value) if isinstance(value, str) else None
+
+
+@functools.lru_cache(maxsize=LARGEST_CACHE)
+def _parse_time(value: str) -> datetime | None:
     try:
         # datetime.fromisoformat reads neither "Z" nor other than 3 or 6 digits of a second before Python 3.11.
         text = re.sub(r"\.(\d+)", lambda match: f".{match[1][:6]:0<6}", value.strip().replace("Z", "+00:00"))

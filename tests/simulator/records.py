@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import string
 from bisect import bisect_left
@@ -28,6 +29,7 @@ STATES = ("off", "starting", "stopping", "restarting", "serviceready", "ready", 
 RUNNING = ("serviceready", "ready")
 
 
+@functools.lru_cache(maxsize=100_000)
 def timestamp(at: float) -> str:
     moment = datetime.fromtimestamp(at, timezone.utc)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
