@@ -51,6 +51,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._report impor
     MachineReport,
     ReconnectReport,
     RunReport,
+    Span,
     load_report,
     outcome_lines,
     write_report,
@@ -77,6 +78,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "safety_snapshot": {"type": "bool", "default": False},
     "report_dir": {"type": "path", "default": "paperspace-runs"},
     "wait_timeout": {"type": "float", "default": 3600.0},
+    "recover_variables": {"type": "dict", "default": {}},
     "answers": {"type": "dict"},
 }
 
@@ -121,6 +123,8 @@ class ActionModule(ActionBase):
         connection = connection_from(options, os.environ, home_folder())
         parent = parent_run_from_ansible()
         report = _planned(options, parent, check_mode=bool(self._task.check_mode))
+        if not self._task.run_once and len(task_vars.get("ansible_play_batch", ())) > 1:
+            raise InputError("guarded_playbook acts for all machines of its list: give the task run_once: true.")
         _refuse(report, options, parent, task_vars)
         folder = None if report.check_mode else _report_folder(Path(options["report_dir"]))
         refuse_limit_file(Path(tempfile.gettempdir()) / "limit")
@@ -266,6 +270,7 @@ def _planned(options: Mapping[str, Any], parent: ParentRun, *, check_mode: bool)
         machines=[MachineReport(machine["host"], machine["machine_id"]) for machine in machines],
         inventory=list(parent.cliargs.get("inventory") or ()),
         limit=parent.cliargs.get("subset"),
+        recover_variables={str(name): str(value) for name, value in options["recover_variables"].items()},
         ansible_version=release.__version__,
         controller=socket.gethostname(),
     )
@@ -326,9 +331,10 @@ def _with_answers(options: Mapping[str, Any]) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"There is no report of run {options['run_id']} in {folder}: {error.strerror}.") from None
     for machine in report.machines:
-        if machine.host in options["answers"]:
-            silence = str(options["answers"][machine.host] or "")
-            machine.reconnect = ReconnectReport("silent" if silence else "answers", silence or None)
+        answer = options["answers"].get(machine.host)
+        if answer is not None:
+            machine.reconnect = ReconnectReport("silent" if answer["error"] else "answers", answer["error"] or None)
+            machine.times["reconnect"] = Span(float(answer["began"]), float(answer["ended"]))
     try:
         write_report(report, folder)
     except OSError as error:

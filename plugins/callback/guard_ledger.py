@@ -29,14 +29,17 @@ requirements:
   - enabled through C(callbacks_enabled)
 """
 
+import contextlib
 import functools
 import json
 import os
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.executor.play_iterator import PlayIterator
 from ansible.plugins.callback import CallbackBase
 
@@ -82,6 +85,8 @@ class CallbackModule(CallbackBase):
         self._iterator: PlayIterator | None = None
         # By host, of the loop that it is in: where each item was delegated to, and whether it went wrong.
         self._items: dict[str, list[tuple[str | None, bool]]] = {}
+        self._path = ""
+        self._count = 0
 
     def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
         super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)  # type: ignore[no-untyped-call, unused-ignore]
@@ -98,6 +103,7 @@ class CallbackModule(CallbackBase):
             self.disabled = True
             self._display.warning(f"The ledger {path} cannot be opened, so no host is proven to be well: {error}")
             return
+        self._path = str(path)
         _watch_iterators(self._on_iterator, self._on_mark)
         self._write("start")
 
@@ -134,17 +140,26 @@ class CallbackModule(CallbackBase):
         self._guarded(self._on_unreachable, result)
 
     def _guarded(self, work: Callable[..., Any], *args: Any) -> None:
-        """Do it, whatever happens: the user's playbook must not suffer from being watched."""
+        """Do it, whatever happens: the user's playbook must not suffer from being watched.
+
+        A ledger that lacks a line would say of a host that nothing was done to it. So then there is none any more.
+        """
+        if self._file is None:
+            return
         try:
             work(*args)
-        except Exception as error:  # noqa: BLE001 - the next lines lack then what would prove a host well
-            self._display.warning(f"The ledger of this guarded run lacks a line: {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - without a ledger no host is proven well
+            self._file = None
+            with contextlib.suppress(OSError):
+                Path(self._path).unlink()
+            self._display.warning(f"The ledger of this guarded run is given up: {type(error).__name__}: {error}")
 
     # What is written.
 
     def _on_playbook(self, playbook: Any) -> None:
         self._plays = list(playbook.get_plays())
-        self._write("playbook", playbook=str(getattr(playbook, "_file_name", "")), ahead=self._ahead())
+        known = sorted(self._inventory_of(self._plays[0]).hosts) if self._plays else []
+        self._write("playbook", playbook=str(getattr(playbook, "_file_name", "")), known=known, ahead=self._ahead())
 
     def _on_play(self, play: Any) -> None:
         self._end_batch()
@@ -258,7 +273,11 @@ class CallbackModule(CallbackBase):
         if not all(_is_plain(str(pattern)) for pattern in patterns):
             return None
         inventory = self._inventory_of(play)
-        names = [host.get_name() for host in inventory.get_hosts(patterns, ignore_restrictions=True)]
+        try:
+            names = [host.get_name() for host in inventory.get_hosts(patterns, ignore_restrictions=True)]
+        except AnsibleError:
+            # With host_pattern_mismatch=error; a group may still be made.
+            return None
         # A group that does not exist yet may be made by a play before this one.
         return names if names or all(map(functools.partial(_is_known, inventory), patterns)) else None
 
@@ -266,7 +285,8 @@ class CallbackModule(CallbackBase):
         return play.get_variable_manager()._inventory
 
     def _write(self, event: str, **fields: Any) -> None:
-        line = json.dumps({"event": event, "at": round(time.time(), 3), **fields}, default=str)
+        line = json.dumps({"n": self._count, "event": event, "at": round(time.time(), 3), **fields}, default=str)
+        self._count += 1
         self._file.write(f"{line}\n")
         self._file.flush()
         os.fsync(self._file.fileno())

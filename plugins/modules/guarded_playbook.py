@@ -94,6 +94,10 @@ options:
     description: How long to wait for the snapshots of a wave, and for a rollback, in seconds each.
     type: float
     default: 3600
+  recover_variables:
+    description: Variables for the playbook C(recover), with which it finds the same machines, such as C(recover_hosts).
+    type: dict
+    default: {}
   answers:
     description:
       - Adds to the report of a run whether machines answer after their rollback, and does nothing else. By host, an

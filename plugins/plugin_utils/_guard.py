@@ -95,8 +95,10 @@ class Guard:
         self._settings = settings
         self._ports = ports
         self._open_name = run_name(report.prefix, report.run_id)
-        # The hosts that a playbook was to reach and did not.
-        self._missed: set[str] = set()
+        # The hosts that a playbook was to reach and did not, with the reason.
+        self._missed: dict[str, Reason] = {}
+        # Of each playbook that has been run, whether a task of it began on any machine.
+        self._has_run: dict[str, bool] = {}
 
     def refuse(self) -> None:
         """Raise InputError for what must not be begun. Nothing is touched."""
@@ -123,7 +125,10 @@ class Guard:
 
     def _open_runs_message(self, open_runs: dict[str, list[str]]) -> str:
         sentences = [self._open_run_sentences(run_id, hosts) for run_id, hosts in open_runs.items()]
-        return "No maintenance was begun, since nobody has decided about an earlier one. " + " ".join(sentences)
+        return (
+            "No maintenance was begun, since another run is open. It may still be at work; then wait for its end. "
+            "If its controller is gone, decide about it. " + " ".join(sentences)
+        )
 
     def _open_run_sentences(self, run_id: str, hosts: Sequence[str]) -> str:
         other = RunReport(
@@ -145,7 +150,7 @@ class Guard:
         self._save()
         waves = self._waves()
         for number, wave in enumerate(waves, 1):
-            if number > 1 and self._settings.soak:
+            if number > 1 and self._settings.soak and not report.check_mode:
                 self._ports.say(f"Waiting {self._settings.soak:g} s before wave {number} of {len(waves)}.")
                 self._ports.pause(self._settings.soak)
             if self._ports.stopped_by() is not None:
@@ -164,7 +169,7 @@ class Guard:
         self._adopt_snapshots([m for m in report.machines if m.outcome == "planned" and "snapshot" in m.times])
         begun = [machine for machine in report.machines if machine.outcome in ("snapshotted", "maintaining")]
         current = [machine for machine in begun if machine.outcome == "maintaining"]
-        self._judge(current, lines)
+        self._judge("", current, lines)
         begun_children = [child for child in report.children if current and child.wave == current[0].wave]
         for machine in begun:
             if machine.outcome == "snapshotted":
@@ -330,7 +335,8 @@ class Guard:
                 break
             child.rc, lines = self._ports.run_playbook(playbook, [machine.host for machine in standing])
             child.ended = self._ports.now()
-            elsewhere = self._judge(standing, lines)
+            self._has_run.setdefault(playbook, False)
+            elsewhere = self._judge(playbook, standing, lines)
             self._note_trouble(playbook, child.rc, standing, elsewhere)
             # Who was not reached by a playbook that broke down must not be taken for verified by the next.
             passed = _GOOD if child.rc == 0 else ("ok",)
@@ -343,10 +349,14 @@ class Guard:
                 _miss_the_next_playbook(machine)
         self._end(guarded, "maintenance")
 
-    def _judge(self, machines: Sequence[MachineReport], lines: Sequence[dict[str, Any]]) -> list[Reason]:
+    def _judge(
+        self, playbook: str, machines: Sequence[MachineReport], lines: Sequence[dict[str, Any]]
+    ) -> list[Reason]:
         """Give each machine its verdict. Returns the failures of other hosts."""
         findings = judge(lines, [machine.host for machine in machines])
-        self._missed |= {host for host, found in findings.verdicts.items() if found.missed is not None}
+        if any(found.verdict != "untouched" for found in findings.verdicts.values()):
+            self._has_run[playbook] = True
+        self._missed |= {host: found.missed for host, found in findings.verdicts.items() if found.missed is not None}
         for machine in machines:
             found = findings.verdicts[machine.host]
             if found.verdict != "untouched" or machine.verdict is None:
@@ -363,6 +373,10 @@ class Guard:
         """Keep why a playbook failed when that is not the failure of one of the machines."""
         for reason in elsewhere:
             self._problem(f"{playbook}: {reason.host}: task {reason.task!r}: {reason.error}")
+        missed = [machine for machine in machines if machine.verdict == "untouched" and machine.host in self._missed]
+        if rc == 0 and missed:
+            hosts = ", ".join(machine.host for machine in missed)
+            self._problem(f"{playbook} was to be run on {hosts}, and was not: {self._missed[missed[0].host].error}")
         if rc != 0 and all(machine.verdict in _GOOD for machine in machines) and not self._report.problems:
             self._problem(f"{playbook} ended with {rc}, although each machine that it began came to its end.")
 
@@ -520,6 +534,9 @@ class Guard:
             if machine.outcome == "planned":
                 machine.outcome = "not_started"
                 machine.reason = Reason(None, None, self._why_over())
+        for playbook in report.playbooks[1:]:
+            if self._has_run.get(playbook) is False:
+                self._problem(f"No task of {playbook} was run on any machine, so by that nothing is verified.")
         report.ended_by = self._ports.stopped_by() or report.ended_by or "end"
         if report.ended_by in _STOPS:
             self._problem(_STOPS[report.ended_by])

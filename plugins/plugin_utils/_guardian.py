@@ -58,6 +58,8 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._report impor
 
 # Exit codes with which ansible-playbook says that it came to its own end: all well, failed hosts, unreachable hosts.
 _OWN_ENDS = (0, 2, 4, 6)
+# Of these, 4 can also mean that it could not begin.
+_SAID_ALL = (0, 2)
 _LIST_HOSTS = "--list-hosts"
 
 
@@ -239,7 +241,11 @@ class World:
         if rc not in _OWN_ENDS or self._stop.reason is not None:
             # Its workers may live on.
             child.end()
-        return rc, read_ledger(ledger)
+        lines = read_ledger(ledger, self._order.connection["api_key"])
+        if rc in _SAID_ALL and not any(line["event"] == "stats" for line in lines):
+            # It has an end that the ledger does not have, so more may be missing there.
+            lines = []
+        return rc, lines
 
     def take_over(self, begun: int) -> list[dict[str, Any]]:
         """End the playbook that a dead guardian left, and return the lines of its ledger.
@@ -254,7 +260,7 @@ class World:
             return []
         if start_of(int(pid)) == started:
             end_tree(int(pid))
-        return read_ledger(self._work / name) if name == f"ledger-{begun}" else []
+        return read_ledger(self._work / name, self._order.connection["api_key"]) if name == f"ledger-{begun}" else []
 
     def _ask(self, argv: Sequence[str]) -> tuple[int, list[str]]:
         lines: list[str] = []

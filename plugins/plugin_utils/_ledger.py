@@ -58,6 +58,8 @@ class _Ledger:
     """What the lines say, put together."""
 
     has_begun: bool = False
+    # The hosts of the playbook's inventory; None when that is not told.
+    known: set[str] | None = None
     plays: dict[str, _Play] = field(default_factory=dict)
     ahead: list[Mapping[str, Any]] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
@@ -74,20 +76,24 @@ class _Ledger:
     batch: set[str] = field(default_factory=set)
 
 
-def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """The lines of the file; none when there is no file. A line that is torn, as by a kill, ends them."""
+def read_ledger(path: Path, secret: str = "") -> list[dict[str, Any]]:
+    """The lines of the file, without the secret; none when there is no file, or when a line is missing between others.
+
+    The last line may be torn, as by a kill, and is left out then.
+    """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    lines = []
-    for line in text.splitlines():
+    lines: list[dict[str, Any]] = []
+    *whole, dummy = (text.replace(secret, "********") if secret else text).split("\n")
+    for line in whole:
         try:
             fields = json.loads(line)
         except ValueError:
-            break
-        if not isinstance(fields, dict):
-            break
+            return []
+        if not isinstance(fields, dict) or fields.get("n") != len(lines):
+            return []
         lines.append(fields)
     return lines
 
@@ -125,8 +131,9 @@ def _take(ledger: _Ledger, line: Mapping[str, Any]) -> None:
         take(ledger, line)
 
 
-def _take_playbook(ledger: _Ledger, line: Mapping[str, Any]) -> None:  # noqa: ARG001 - as the others
+def _take_playbook(ledger: _Ledger, line: Mapping[str, Any]) -> None:
     ledger.has_begun = True
+    ledger.known = set(line["known"]) if "known" in line else None
 
 
 def _take_play(ledger: _Ledger, line: Mapping[str, Any]) -> None:
@@ -226,6 +233,8 @@ def _verdict(ledger: _Ledger, host: str) -> Verdict:
 
 def _unfinished(ledger: _Ledger, host: str) -> Reason | None:
     """Why the host has not run all plays that target it to their ends; None when it has."""
+    if ledger.known is not None and host not in ledger.known:
+        return _reason(None, "The inventory does not know this host any more")
     cause = _cause(ledger, host)
     for play in ledger.plays.values():
         if play.targets(host) and not play.is_over_for(host):

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from ansible_fixtures import KEY
 from e2e.harness import FAILED, INCOMPLETE, LOST, OK, UNREACHABLE, UNTOUCHED, Controller
 from e2e.playbooks import INSTALL, START, Play, Task, cut_off, fail, only, play
 
@@ -173,6 +176,64 @@ def test_secrets_of_the_playbook_stay_out_of_the_report(controller: Controller) 
     assert secret not in run.output
     for file in controller.reports.iterdir():
         assert secret not in file.read_text("utf-8")
+
+
+def test_key_in_an_error_stays_out_of_report_and_output(controller: Controller) -> None:
+    leak: Task = {"name": "Tell", "ansible.builtin.fail": {"msg": f"with {KEY} in it"}, "when": only("web2")}
+    run = controller.maintain([play(INSTALL, leak)])
+    # The playbook itself is on the controller's disk.
+    (controller.folder / "patch.yml").unlink()
+    controller.check(run, {"web1": OK, "web2": FAILED, "web3": OK})
+    assert KEY not in run.output
+
+
+def forget(controller: Controller, *hosts: str) -> tuple[Path, Task]:
+    """An inventory, and a task that takes hosts out of it, as a cloud that is away for a moment may do."""
+    listed = yaml.safe_load(controller.simulator.inventory.read_text("utf-8"))
+    inventory = controller.ansible.write("hosts.yml", listed)
+    gone = controller.ansible.write("fewer.yml", without(listed, hosts))
+    task = {"name": "Forget", "ansible.builtin.command": f"cp {gone} {inventory}", "delegate_to": "localhost"}
+    return inventory, {**task, "connection": "local", "run_once": True}
+
+
+def without(listed: Any, hosts: tuple[str, ...]) -> Any:
+    if not isinstance(listed, dict):
+        return listed
+    return {key: without(value, hosts) for key, value in listed.items() if key not in hosts}
+
+
+def test_hosts_that_the_inventory_has_lost_are_not_taken_for_maintained(controller: Controller) -> None:
+    inventory, task = forget(controller, "web2", "web3")
+    run = controller.maintain([play(INSTALL, task)], inventory=inventory, waves=1)
+    report = run.report()
+    assert [machine["outcome"] for machine in report["machines"]] == ["ok", "untouched", "not_started"]
+    assert "web2" in report["problems"][0]
+    assert "inventory does not know" in report["problems"][0]
+    assert run.rc != 0
+
+
+def test_hosts_that_the_inventory_has_lost_are_not_taken_for_verified(controller: Controller) -> None:
+    inventory, task = forget(controller, *WEB)
+    playbooks = [
+        controller.ansible.write("maintenance.yml", [play(INSTALL, task)]),
+        controller.ansible.write("verify.yml", [play(fail(*WEB))]),
+    ]
+    run = controller.maintain(playbooks, inventory=inventory, reconnect=False)
+    assert [machine["verdict"] for machine in run.report()["machines"]] == ["incomplete"] * 3
+    assert sorted(controller.restored()) == list(WEB)
+    assert run.rc != 0
+
+
+def test_verification_of_which_no_task_is_run_verifies_nothing(controller: Controller) -> None:
+    playbooks = [
+        controller.ansible.write("maintenance.yml", [play(INSTALL, tags="patch")]),
+        controller.ansible.write("verify.yml", [play(fail(*WEB))]),
+    ]
+    run = controller.maintain(playbooks, "--tags", "patch", limit="web1")
+    assert run.rc != 0
+    assert [machine["outcome"] for machine in run.report()["machines"]] == ["ok"]
+    assert "verify.yml" in run.report()["problems"][0]
+    assert "nothing is verified" in run.message
 
 
 def test_questions_of_the_playbook_get_no_answer(controller: Controller) -> None:

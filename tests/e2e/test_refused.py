@@ -185,3 +185,37 @@ def test_guard_inside_of_a_guard(controller: Controller) -> None:
     run = controller.maintain(["community.paperspace.maintenance"], limit="web1")
     assert run.rc != 0
     assert controller.disks() == run.fleet
+
+
+def own_play(controller: Controller, **keywords: Any) -> Any:
+    """A play of the user's own with the role in it."""
+    role = {"role": "community.paperspace.maintenance", "vars": {"maintenance_playbook": "patch.yml"}, "tags": "always"}
+    controller.ansible.write("patch.yml", PLAYBOOK)
+    return controller.ansible.write("own.yml", [{"hosts": "web", "gather_facts": False, "roles": [role], **keywords}])
+
+
+@pytest.mark.parametrize(
+    ("check_mode", "options"), [(True, []), (False, ["--check"])], ids=["only_the_play", "only_the_command"]
+)
+def test_check_mode_of_the_guarding_play_alone(controller: Controller, check_mode: bool, options: list[str]) -> None:
+    """The guarded playbook would be run for real, and nothing would guard it, or the other way round."""
+    command = (
+        "ansible-playbook",
+        "-i",
+        str(controller.simulator.inventory),
+        own_play(controller, check_mode=check_mode),
+    )
+    controller.check_refusal(controller.start(*command, *options).wait(), "check_mode", "--check")
+
+
+def test_module_for_each_host(controller: Controller) -> None:
+    """Each would guard all machines, all at once."""
+    controller.ansible.write("patch.yml", PLAYBOOK)
+    machines = [{"host": host, "machine_id": controller.simulator.ids()[host]} for host in ("web1", "web2")]
+    task = {
+        "name": "Guard",
+        "community.paperspace.guarded_playbook": {"playbooks": ["patch.yml"], "machines": machines},
+    }
+    own = controller.ansible.write("own.yml", [{"hosts": "web", "gather_facts": False, "tasks": [task]}])
+    run = controller.start("ansible-playbook", "-i", str(controller.simulator.inventory), own).wait()
+    controller.check_refusal(run, "run_once")

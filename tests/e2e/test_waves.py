@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from e2e.harness import FAILED, NO_SNAPSHOT, NOT_STARTED, OK, UNREACHABLE, WITH_THE_OTHERS, Controller
-from e2e.playbooks import INSTALL, cut_off, fail, play
+from e2e.playbooks import HOLD, INSTALL, cut_off, fail, only, play
 
 FLEET = ("web1", "web2", "web3", "db1", "db2")
 
@@ -67,6 +67,34 @@ def test_fleet_stays_open_until_the_last_wave_has_ended_well(controller: Control
     run.until(lambda: run.report_file() and run.machine("web2")["verdict"] == "ok")
     assert not any(name.endswith("-ok") for names in controller.snapshot_names().values() for name in names)
     controller.check(run.wait(), dict.fromkeys(("web1", "web2", "web3"), OK))
+
+
+def test_machine_that_another_run_has_begun_with_meanwhile_is_left_to_it(controller: Controller) -> None:
+    """It had no open run when the first one began, and its wave came later."""
+    wait = {**HOLD, "ansible.builtin.shell": "touch {{ disk }}/held; while test ! -e {{ disk }}/go; do sleep 0.1; done"}
+    first = controller.start_maintenance([play(INSTALL, {**wait, "when": only("web1")})], waves=1)
+    first.until(lambda: controller.is_held("web1"))
+    [first_id] = [file.stem for file in controller.reports.glob("*.json")]
+    second = controller.ansible.write("second.yml", [play(wait, fail("web2"))])
+    other = controller.start_maintenance([second], limit="web2")
+    other.until(lambda: controller.is_held("web2"))
+    (controller.disk("web1") / "go").touch()
+    first.wait()
+    machines = {machine["host"]: machine for machine in first.report()["machines"]}
+    assert {host: machine["outcome"] for host, machine in machines.items()} == {
+        "web1": "ok",
+        "web2": "no_snapshot",
+        "web3": "not_started",
+    }
+    assert "community.paperspace.recover" in machines["web2"]["reason"]["error"]
+    assert first.rc != 0
+    [name] = controller.snapshot_names()["web2"]
+    assert first_id not in name
+    (controller.disk("web2") / "go").touch()
+    other.wait()
+    assert controller.restored() == ["web2"]
+    assert controller.disks()["web2"] == other.fleet["web2"]
+    assert controller.snapshot_names()["web2"] == [f"{name}-restored"]
 
 
 def test_prune_keeps_the_newest_closed_snapshots_and_all_that_is_foreign(controller: Controller) -> None:
