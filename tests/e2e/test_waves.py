@@ -74,9 +74,9 @@ def test_machine_that_another_run_has_begun_with_meanwhile_is_left_to_it(control
     wait = {**HOLD, "ansible.builtin.shell": "touch {{ disk }}/held; while test ! -e {{ disk }}/go; do sleep 0.1; done"}
     first = controller.start_maintenance([play(INSTALL, {**wait, "when": only("web1")})], waves=1)
     first.until(lambda: controller.is_held("web1"))
-    [first_id] = [file.stem for file in controller.reports.glob("*.json")]
+    first_id = first.report()["run_id"]
     second = controller.ansible.write("second.yml", [play(wait, fail("web2"))])
-    other = controller.start_maintenance([second], limit="web2")
+    other = controller.start_maintenance([second], limit="web2", report_dir="other")
     other.until(lambda: controller.is_held("web2"))
     (controller.disk("web1") / "go").touch()
     first.wait()
