@@ -83,7 +83,7 @@ def snake_case(name: str) -> str:
 
 def to_snake_case(value: Any) -> Any:
     """The same value with snake_case keys, and sizes (declared int64, sent as decimal strings) as integers."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: _size(key, to_snake_case(item)) for key, item in ((snake_case(k), v) for k, v in value.items())}
     if isinstance(value, list):
         return [to_snake_case(item) for item in value]
@@ -157,8 +157,8 @@ def _size(key: str, value: Any) -> Any:
     return int(value) if key in _SIZES and isinstance(value, str) and _INT64.fullmatch(value) else value
 
 
-def _object(answer: Any, what: str) -> Mapping[str, Any]:
-    if not isinstance(answer, Mapping):
+def _object(answer: Any, what: str) -> dict[str, Any]:
+    if not isinstance(answer, dict):
         raise InvalidAnswer(f"{type(answer).__name__} where {what} was expected")
     return answer
 
