@@ -66,15 +66,13 @@ options:
   max_failures:
     description:
       - How many machines, or how much percent of them, may be lost before no further wave starts. A machine is lost
-        when it
-        fails, is unreachable, does not come to the end, or gets no snapshot.
+        when it fails, is unreachable, does not come to the end, or gets no snapshot.
     type: raw
     default: 0
   rollback_scope:
     description:
       - What to roll back when O(max_failures) is exceeded or the run is stopped. Machines that are lost are always
-        rolled
-        back.
+        rolled back.
       - V(failed) rolls back no others, V(wave) all of the wave, V(fleet) all of this and of earlier waves.
     type: str
     choices: [failed, wave, fleet]
@@ -86,8 +84,7 @@ options:
   report_dir:
     description:
       - The folder for the report, C(RUN_ID.json) and C(RUN_ID.md), and for the output, C(RUN_ID.log). It is made if
-        needed.
-        Only the user can read the files. Nothing is written in check mode.
+        needed. Only the user can read the files. Nothing is written in check mode.
     type: path
     default: paperspace-runs
   wait_timeout:
@@ -100,9 +97,8 @@ options:
     default: {}
   answers:
     description:
-      - Adds to the report of a run whether machines answer after their rollback, and does nothing else. By host, an
-        empty
-        text, or why it does not answer.
+      - Adds to the report of a run whether machines answer after their rollback, and does nothing else. By host, a
+        dictionary with C(error) (why it does not answer, or empty), C(began) and C(ended) (seconds since the epoch).
     type: dict
 extends_documentation_fragment:
   - community.paperspace.connection
