@@ -50,17 +50,20 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._command_line
 )
 from ansible_collections.community.paperspace.plugins.plugin_utils._guard import Guard, Settings
 from ansible_collections.community.paperspace.plugins.plugin_utils._ledger import read_ledger
+from ansible_collections.community.paperspace.plugins.plugin_utils._progress import ProgressLines
 from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
     RunReport,
     load_report,
     write_report,
 )
+from ansible_collections.community.paperspace.plugins.plugin_utils._text import one_line
 
 # Exit codes with which ansible-playbook says that it came to its own end: all well, failed hosts, unreachable hosts.
 _OWN_ENDS = (0, 2, 4, 6)
 # Of these, 4 can also mean that it could not begin.
 _SAID_ALL = (0, 2)
 _LIST_HOSTS = "--list-hosts"
+_DOING = {"present": "Taking snapshots", "absent": "Deleting snapshots", "restored": "Restoring snapshots"}
 
 
 @dataclass
@@ -199,13 +202,21 @@ class World:
             return reader.snapshots(machine_ids)
 
     def snapshots(self, wish: Wish, *, check_mode: bool) -> Report:
-        report = run_snapshots(self._client, wish, check_mode=check_mode)
+        report = run_snapshots(
+            self._client,
+            wish,
+            check_mode=check_mode,
+            progress=self._progress("Renaming snapshots" if wish.new_name else _DOING[wish.state]),
+        )
         for warning in report.warnings:
             self.say(f"Warning: {warning}")
         return report
 
     def machines(self, wish: MachineWish) -> Report:
-        return run_machines(self._client, wish, check_mode=False)
+        return run_machines(self._client, wish, check_mode=False, progress=self._progress("Starting machines"))
+
+    def _progress(self, doing: str) -> ProgressLines:
+        return ProgressLines(lambda text: self.say(one_line(f"{doing}: {text}")))
 
     def check_playbook(self, playbook: str, hosts: Sequence[str]) -> None:
         limit = self._limit_file(hosts, with_localhost=self._with_localhost)
