@@ -349,9 +349,7 @@ class Guard:
                 _miss_the_next_playbook(machine)
         self._end(guarded, "maintenance")
 
-    def _judge(
-        self, playbook: str, machines: Sequence[MachineReport], lines: Sequence[dict[str, Any]]
-    ) -> list[Reason]:
+    def _judge(self, playbook: str, machines: Sequence[MachineReport], lines: Sequence[dict[str, Any]]) -> list[Reason]:
         """Give each machine its verdict. Returns the failures of other hosts."""
         findings = judge(lines, [machine.host for machine in machines])
         if any(found.verdict != "untouched" for found in findings.verdicts.values()):
