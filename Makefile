@@ -41,6 +41,10 @@ integration: $(VENV)/ready ## Run real playbooks against the simulator
 e2e: $(VENV)/ready ## Let guarded maintenances break in every way, on simulated machines
 	$(NOX) --session e2e -- $(ARGS)
 
+.PHONY: bench
+bench: $(VENV)/ready ## Measure the collection against uri and against the API's own limit (an hour; ARGS=--quick: minutes)
+	$(NOX) --session bench -- $(ARGS)
+
 .PHONY: sanity
 sanity: $(VENV)/ready ## Run ansible-test sanity
 	$(NOX) --session sanity -- $(ARGS)

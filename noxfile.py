@@ -292,6 +292,18 @@ def demo(session: nox.Session) -> None:
         session.run(*interpreter, script, *session.posargs, env=environ, external=True)
 
 
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """What the collection costs, beside what people do without it and the least that the API needs."""
+    install(session, core_requirement(DEFAULT_CORE), "bench.txt")
+    collection = stage(session)
+    with session.chdir(collection):
+        session.run(
+            *("python", "tests/benchmarks/run.py", "--output", str(WORK / "bench"), *session.posargs),
+            env=environment(collection),
+        )
+
+
 @nox.session(default=False, name="format")
 def format_files(session: nox.Session) -> None:
     """Let ruff put the Python files of the checkout in order."""
