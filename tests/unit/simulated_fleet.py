@@ -42,10 +42,16 @@ class Fleet:
     """A simulated team with some machines, and what a task sees of it."""
 
     def __init__(
-        self, machines: int = 1, *, executor: Executor | None = None, is_history_whole: bool = True, **settings: Any
+        self,
+        machines: int = 1,
+        *,
+        executor: Executor | None = None,
+        clock: ManualClock | None = None,
+        is_history_whole: bool = True,
+        **settings: Any,
     ) -> None:
         """C(is_history_whole): the service still has each machine's first event."""
-        self.clock = ManualClock()
+        self.clock = clock or ManualClock()
         self.service = Service(self.clock, Settings(**settings))
         self.machine_ids = [self.service.add_machine(f"web{number}") for number in range(1, machines + 1)]
         if is_history_whole:
