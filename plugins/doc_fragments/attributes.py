@@ -37,6 +37,26 @@ attributes:
       - This module only reads.
 """
 
+    # For modules whose action plugins do their work.
+    IN_CONTROLLER = r"""
+options: {}
+attributes:
+  action:
+    description: Has an action plugin of the same name, which does the work on the controller.
+    support: full
+    details:
+      - The work is done inside of C(ansible-playbook). Nothing is needed on the hosts of the play, which need not even
+        be reachable, and C(delegate_to) is not needed either.
+      - A task with C(become), a non-empty C(environment), C(async), or C(delegate_to) a host whose connection is not
+        V(local) runs the module as any other, on that host. Set C(become=false) where the play sets C(become=true).
+  async:
+    description: Can be run in the background, with C(async).
+    support: full
+notes:
+  - The environment, C(~/.paperspace), and the Python that needs requests, are those of C(ansible-playbook) itself,
+    unless the task is one that runs the module on a host.
+"""
+
     ACTIONGROUP_PAPERSPACE = r"""
 options: {}
 attributes:

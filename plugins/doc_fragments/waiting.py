@@ -33,4 +33,8 @@ options:
       - The seconds between two looks at the events of all machines that are waited for.
       - When not set, the looks are quick at first, and then come after a tenth of the time waited so far, up to 30 s.
     type: float
+notes:
+  - While the work goes on, and it takes more than two seconds, lines say how much of it is done, and at once what has
+    failed. There are none with C(no_log), with a stdout callback whose output is JSON for programs, and where the
+    module runs on a host.
 """

@@ -17,6 +17,7 @@ author:
 extends_documentation_fragment:
   - community.paperspace.attributes
   - community.paperspace.attributes.actiongroup_paperspace
+  - community.paperspace.attributes.in_controller
   - community.paperspace.connection
   - community.paperspace.waiting
 attributes:
@@ -68,7 +69,6 @@ EXAMPLES = r"""
   community.paperspace.paperspace_machine:
     machine_ids: "{{ ansible_play_hosts_all | map('extract', hostvars, 'paperspace_id') }}"
     state: started
-  delegate_to: localhost
   run_once: true
 
 - name: Keep a snapshot of each of the last seven days
@@ -78,7 +78,6 @@ EXAMPLES = r"""
       enabled: true
       frequency: daily
       save_count: 7
-  delegate_to: localhost
 """
 
 RETURN = r"""

@@ -18,6 +18,7 @@ extends_documentation_fragment:
   - community.paperspace.attributes
   - community.paperspace.attributes.info_module
   - community.paperspace.attributes.actiongroup_paperspace
+  - community.paperspace.attributes.in_controller
   - community.paperspace.connection
 options:
   machine_ids:
@@ -50,7 +51,6 @@ EXAMPLES = r"""
   community.paperspace.paperspace_machine_info:
     region: ny2
     state: ready
-  delegate_to: localhost
   register: found
 
 - name: Show their names and addresses

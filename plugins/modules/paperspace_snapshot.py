@@ -20,6 +20,7 @@ author:
 extends_documentation_fragment:
   - community.paperspace.attributes
   - community.paperspace.attributes.actiongroup_paperspace
+  - community.paperspace.attributes.in_controller
   - community.paperspace.connection
   - community.paperspace.waiting
 attributes:
@@ -102,7 +103,6 @@ EXAMPLES = r"""
   community.paperspace.paperspace_snapshot:
     machine_ids: "{{ ansible_play_hosts_all | map('extract', hostvars, 'paperspace_id') }}"
     name: before-upgrade
-  delegate_to: localhost
   run_once: true
 
 - name: Put one machine back, and keep what is on it now as well
@@ -111,7 +111,6 @@ EXAMPLES = r"""
     machine_id: ps1a2b3c4d
     name: before-upgrade
     safety_snapshot: true
-  delegate_to: localhost
 
 - name: Keep the two newest of the nightly snapshots
   community.paperspace.paperspace_snapshot:
@@ -119,14 +118,12 @@ EXAMPLES = r"""
     machine_id: ps1a2b3c4d
     name_prefix: nightly-
     keep: 2
-  delegate_to: localhost
 
 - name: Rename a snapshot
   community.paperspace.paperspace_snapshot:
     machine_id: ps1a2b3c4d
     name: before-upgrade
     new_name: golden
-  delegate_to: localhost
 """
 
 RETURN = r"""

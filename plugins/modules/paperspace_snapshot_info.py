@@ -19,6 +19,7 @@ extends_documentation_fragment:
   - community.paperspace.attributes
   - community.paperspace.attributes.info_module
   - community.paperspace.attributes.actiongroup_paperspace
+  - community.paperspace.attributes.in_controller
   - community.paperspace.connection
 options:
   machine_ids:
@@ -57,7 +58,6 @@ EXAMPLES = r"""
   community.paperspace.paperspace_snapshot_info:
     name_prefix: maint-
     auto: false
-  delegate_to: localhost
   register: found
 
 - name: Show them
