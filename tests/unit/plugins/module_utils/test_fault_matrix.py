@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
-from unit.fault_cells import CELLS, DURATIONS, FAULTS, OPERATIONS, PLACES, SIZES, Cell, Operation
+from unit.fault_cells import CELLS, DURATIONS, FAULTS, OPERATIONS, PLACES, RETRY_AFTER, SIZES, Cell, Operation
 from unit.simulated_fleet import Fleet
 from unit.virtual_time import VirtualClock, VirtualPool, VirtualQueue
 
 from ansible_collections.community.paperspace.plugins.module_utils import _scheduler
 from ansible_collections.community.paperspace.plugins.module_utils._module import report_result
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import BAD_STATUSES, Report
-from simulator.operations import Done
+from simulator.operations import COUNTED, Done
 
 FLEET_SIZE = 50
 HIT = (0, 17, 49)
@@ -85,7 +85,11 @@ def arranged(operation: Operation, size: str, *, long_lists: bool = False) -> Fl
     for name, machine_id in itertools.product(names, fleet.machine_ids):
         fleet.service.add_snapshot(machine_id, name)
         fleet.add_event("snapshot-create", machine_id=machine_id)
+    earlier = [event for event, counted in COUNTED.items() if counted == operation.counted]
     for machine_id in fleet.machine_ids:
+        # The same was done before: that is no trace of what is done now.
+        for name in earlier:
+            fleet.add_event(name, machine_id=machine_id)
         fleet.service.add_snapshot(machine_id, "automatic", auto=True)
         fleet.service.change_machine(machine_id, state=operation.state_before)
     fleet.later()
@@ -148,6 +152,7 @@ def test_cell(cell: Cell) -> None:
     assert_entries_tell_the_truth(run)
     assert_exit_is_honest(run)
     assert_others_are_not_disturbed(run, cell)
+    assert_limits_are_kept_to(run)
     # What is still under way ends now, or never does.
     run.fleet.later(DAY)
     assert_just_what_was_asked_is_done(run, cell)
@@ -233,6 +238,14 @@ def assert_others_are_not_disturbed(run: Run, cell: Cell) -> None:
     for machine_id, (done, said) in timings.items():
         assert done <= expected[machine_id][0]
         assert said <= expected[machine_id][1] + QUICKEST_POLL
+
+
+def assert_limits_are_kept_to(run: Run) -> None:
+    """After an answer with Retry-After nobody sends anything for so long, whichever machine it is for."""
+    limited = {rule["id"] for rule in run.fleet.service.faults.rules() if rule.get("retry_after")}
+    sent = [(entry.at, bool(limited.intersection(entry.faults))) for entry in run.fleet.service.log]
+    for (at, is_limited), (then, _limited) in itertools.pairwise(sent):
+        assert not is_limited or then == at or then >= at + RETRY_AFTER
 
 
 def assert_nothing_foreign_is_touched(run: Run) -> None:
