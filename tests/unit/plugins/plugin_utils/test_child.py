@@ -141,8 +141,10 @@ def run(
 
 
 def test_output_and_errors_are_passed_on_line_by_line() -> None:
-    rc, lines = run("/bin/sh", "-c", "echo one; echo two >&2; echo; printf '\\303\\244 \\377\\n'; printf end; exit 3")
-    assert (rc, lines) == (3, ["one", "two", "", "\u00e4 \ufffd", "end"])
+    rc, lines = run(
+        "/bin/sh", "-c", "echo ' one '; echo two >&2; echo; printf '\\303\\244 \\377\\n'; printf end; exit 3"
+    )
+    assert (rc, lines) == (3, [" one ", "two", "", "\u00e4 \ufffd", "end"])
 
 
 def test_all_of_a_long_output_is_passed_on() -> None:

@@ -89,6 +89,8 @@ class Script:
     errors: Mapping[int, type[PaperspaceError]] = field(default_factory=dict)
     # The machines that somebody deletes, by the call before which that happens.
     deleted: Mapping[str, int] = field(default_factory=dict)
+    # The machines that somebody else begins a run with, by the call before which that happens, and its snapshot's name.
+    intruders: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     # The call at which the run is stopped, why, and how much of a running playbook is done then.
     stop: tuple[int, str] | None = None
     done_when_stopped: float = 0.5
@@ -104,6 +106,8 @@ class Machine:
 
     host: str
     snapshots: list[Snapshot]
+    # What the guard saw of it when it looked last.
+    seen: list[Snapshot] = field(default_factory=list)
     # Of the run, and those of them that are proven done.
     own: set[str] = field(default_factory=set)
     proven: set[str] = field(default_factory=set)
@@ -152,6 +156,7 @@ class World:
         self.runs: list[tuple[str, list[str]]] = []
         self.pauses: list[tuple[float, bool]] = []
         self.saved: dict[str, Any] | None = None
+        self.begun_by_others: list[Snapshot] = []
         self.stopped: str | None = None
         self._is_stop_known = False
         self._is_successor = False
@@ -209,6 +214,8 @@ class World:
 
     def existing_snapshots(self, machine_ids: Sequence[str]) -> dict[str, list[Snapshot]]:
         self._ask("existing_snapshots", machine_ids)
+        for machine_id in machine_ids:
+            self.fleet[machine_id].seen = list(self.fleet[machine_id].snapshots)
         return {machine_id: list(self.fleet[machine_id].snapshots) for machine_id in machine_ids}
 
     def snapshots(self, wish: Wish, *, check_mode: bool) -> Report:
@@ -246,8 +253,11 @@ class World:
         assert "stopped_by" in self.calls[max(earlier, default=0) :], "it was not asked whether the run is stopped"
         for host in hosts:
             machine = self.of(host)
-            is_guarded = any(snapshot.id in machine.proven for snapshot in machine.named(OPEN))
-            assert is_guarded or machine.is_deleted or "check" in self.calls, f"{host} is not guarded"
+            guards = [snapshot for snapshot in machine.named(OPEN) if snapshot.id in machine.proven & machine.own]
+            assert guards or machine.is_deleted or "check" in self.calls, f"{host} is not guarded"
+            # Nobody else has begun with it, as a look has shown that its own snapshot was to be seen by.
+            assert all(guard in machine.seen for guard in guards)
+            assert not any(snapshot in machine.seen for snapshot in self.begun_by_others)
             assert not machine.harmed, f"{host} did not come through the playbook before"
             assert (playbook, host) not in {(name, other) for name, others in self.runs for other in others}
         self.runs.append((playbook, list(hosts)))
@@ -288,6 +298,12 @@ class World:
             if self._asked >= number and not self.of(host).is_deleted:
                 self.of(host).is_deleted = True
                 self.of(host).snapshots.clear()
+        for host, (number, name) in self.script.intruders.items():
+            if self._asked == number and not self.of(host).is_deleted:
+                machine = self.of(host)
+                machine.snapshots.insert(0, Snapshot(f"{host}-intruder", name, machine.machine_id, False))
+                machine.proven.add(f"{host}-intruder")
+                self.begun_by_others.append(machine.snapshots[0])
         if self._asked in self.script.errors:
             self._fail(self.script.errors[self._asked](f"The service does not {verb}."))
         missing = [machine_id for machine_id in machine_ids if self.fleet[machine_id].is_deleted]
@@ -349,6 +365,7 @@ class World:
 
     def _refuse_restore(self, machines: Sequence[Machine]) -> None:
         for machine in machines:
+            assert all(snapshot.id in machine.own for snapshot in machine.named(OPEN))
             if not any(snapshot.id in machine.proven for snapshot in machine.named(OPEN)):
                 self._fail(InputError(f"Nothing was restored: {machine.host} has no snapshot that is proven done."))
 
@@ -370,6 +387,7 @@ class World:
         elif not old or new or old[0].id not in machine.proven or fault == "failed":
             outcome.status, outcome.error = "failed", "It cannot be renamed."
         else:
+            assert old[0].id in machine.own
             index = machine.snapshots.index(old[0])
             machine.snapshots[index] = Snapshot(old[0].id, new_name, machine.machine_id, False)
             if fault == "lost":
@@ -508,7 +526,8 @@ def check(world: World, report: RunReport | None) -> None:
     """What has to hold whatever has happened."""
     for machine in world.fleet.values():
         kept = [snapshot for snapshot in machine.snapshots if snapshot.id not in world._owners]
-        assert machine.is_deleted or kept == foreign(machine.host), "somebody else's snapshots"
+        others = [snapshot for snapshot in world.begun_by_others if snapshot.machine_id == machine.machine_id]
+        assert machine.is_deleted or kept == [*others, *foreign(machine.host)], "somebody else's snapshots"
         assert len(machine.run_names()) <= 1
     if report is None:
         assert world.written == world.runs == []
@@ -542,7 +561,7 @@ def check_machine(world: World, report: RunReport, machine: MachineReport) -> No
         assert names in ([OPEN], [])
     if machine.outcome in ("untouched", "no_snapshot", "not_started", "rolled_back"):
         assert not truth.touched
-    if machine.outcome == "rolled_back" and report.ended_by != "guardian_died":
+    if machine.outcome == "rolled_back":
         is_said = any(f"{machine.host} was rolled back, and is not proven to be on" in text for text in report.problems)
         assert truth.is_on or is_said
     if machine.outcome == "rollback_failed":
@@ -560,10 +579,9 @@ def check_machine(world: World, report: RunReport, machine: MachineReport) -> No
     if names == [OPEN]:
         assert report.status == "failed"
         is_told = any(machine.host in problem for problem in report.problems)
-        is_unknown = any("Which snapshots were begun" in problem for problem in report.problems)
         has_no_proof = machine.outcome == "no_snapshot" and machine.snapshot.status in ("timed_out", "unsure")
-        assert machine.outcome == "rollback_failed" or is_told or is_unknown or has_no_proof
-        assert machine.is_open or is_unknown
+        assert machine.outcome == "rollback_failed" or is_told or has_no_proof
+        assert machine.is_open
 
 
 def outcomes(report: RunReport | None) -> list[str]:
@@ -589,6 +607,7 @@ def chosen(chance: random.Random) -> Script:
         faults=faults,
         errors=dict.fromkeys(range(first, last + 1), error) if kind < 0.3 else {},
         deleted={host(): call(1, 12)} if chance.random() < 0.15 else {},
+        intruders={host(): (call(1, 12), f"maint-{OTHER_RUN}")} if chance.random() < 0.15 else {},
         stop=(call(1, 100), chance.choice(["sigint", "sigterm", "parent_died"])) if chance.random() < 0.3 else None,
         done_when_stopped=chance.random(),
         kill=(call(1, 110), chance.choice(["before", "half", "after"])) if chance.random() < 0.5 else None,
@@ -897,6 +916,23 @@ def test_fleet_is_rolled_back_when_it_is_stopped_between_waves() -> None:
     assert outcomes(report) == ["rolled_back", "rolled_back", "not_started", "not_started"]
 
 
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a stop between _settle and _is_over in Guard.run")
+def test_fleet_is_rolled_back_whenever_it_is_stopped_before_its_last_wave() -> None:
+    calls = drive(Script(), planned(scope="fleet"))[0].calls
+    for number in range(1, len(calls) + 1):
+        dummy, report = drive(Script(stop=(number, "sigint")), planned(scope="fleet"))
+        if "not_started" in outcomes(report):
+            assert "ok" not in outcomes(report), calls[:number]
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a problem that comes up after _settle in Guard.run")
+def test_fleet_is_rolled_back_when_a_problem_ends_it() -> None:
+    """That a machine is not proven to be on is a problem as much as the failure of a play on localhost is."""
+    script = replace(web(3, "failed"), faults={("start", "web3"): ["failed"]})
+    dummy, report = drive(script, planned(scope="fleet", budget=1, waves=[1, 2, 1]))
+    assert outcomes(report) == ["rolled_back", "rolled_back", "rolled_back", "not_started"]
+
+
 def test_machine_that_is_gone_does_not_keep_others_from_being_closed() -> None:
     world, report = drive(Script(deleted={"db1": 3}), planned(waves=[4]))
     assert all(world.of(host).run_names() == [OK] for host in ("web1", "web2", "web3"))
@@ -927,6 +963,37 @@ def test_playbook_is_not_begun_when_the_report_cannot_be_written(number: int) ->
     assert report
     assert outcomes(report) == ["untouched"] * 4
     assert "the report cannot be written" in report.problems[0]
+
+
+# Others that begin meanwhile.
+
+
+def test_machine_that_another_run_has_begun_with_is_left_to_it() -> None:
+    world, report = drive(Script(intruders={"web2": (1, f"maint-{OTHER_RUN}")}), planned(waves=[4], budget=1))
+    check(world, report)
+    assert outcomes(report) == ["ok", "no_snapshot", "ok", "ok"]
+    assert ("delete", ["web2"]) in world.written
+    assert report
+    assert report.machines[1].reason
+    assert f"Run {OTHER_RUN} is still open on web2." in report.machines[1].reason.error
+
+
+def test_machine_that_another_controller_has_begun_with_in_the_same_run_is_left_to_it() -> None:
+    world, report = drive(Script(intruders={"web2": (1, OPEN)}), planned(waves=[4], budget=1))
+    assert outcomes(report) == ["ok", "no_snapshot", "ok", "ok"]
+    assert world.of("web2").named(OPEN) == world.begun_by_others
+    assert report
+    assert report.machines[1].reason
+    assert report.machines[1].reason.error == "Another controller has begun with it in the same run."
+    assert report.status == "failed"
+
+
+def test_it_is_not_begun_when_nobody_knows_whether_another_run_has() -> None:
+    world, report = drive(Script(errors={2: AnswerLost}), planned(waves=[4]))
+    check(world, report)
+    assert world.runs == []
+    assert outcomes(report) == ["no_snapshot"] * 4
+    assert not any(world.of(host).run_names() for host in FLEET)
 
 
 # What must not be begun.
