@@ -266,10 +266,38 @@ ALL_ENDED = end(1, "a", "b", "c")
             "untouched failed untouched",
         ),
         ([*began(HOSTS), *touched("b"), {"event": "lost", "host": "b"}, ALL_ENDED], "untouched incomplete untouched"),
+        (
+            [
+                *began(HOSTS),
+                *touched("b"),
+                trouble("rescued", "b"),
+                *touched("c"),
+                {"event": "lost", "host": "b"},
+                ALL_ENDED,
+            ],
+            "untouched incomplete ok",
+        ),
         # A task that runs once for all.
         (
             [*began(HOSTS), *touched("a", "b"), trouble("failed", "a", for_all=True), end(1, "b", "c")],
             "failed incomplete untouched",
+        ),
+        (
+            [
+                *began("ab"),
+                *touched("a", "b"),
+                trouble("failed", "a", for_all=True),
+                {"event": "batch", "play": "p1", "hosts": ["c"]},
+                *touched("c"),
+                end(1, "b", "c"),
+            ],
+            "failed incomplete ok",
+        ),
+        # Plays whose hosts were not known before they began.
+        ([*began(None), *touched("a", "b"), end(1, "b")], "incomplete ok untouched"),
+        (
+            [*began(None), {"event": "batch", "play": "p1", "hosts": ["b"]}, *touched("a", "b"), end(1, "b")],
+            "incomplete ok untouched",
         ),
         # Plays that never began.
         ([*began(HOSTS, "b"), *touched(*HOSTS), ALL_ENDED], "ok incomplete ok"),
@@ -306,10 +334,10 @@ ALL_ENDED = end(1, "a", "b", "c")
                 *began("a"),
                 *touched("a"),
                 {"event": "delegating", "host": "a", "task": "Tell", "target": None},
-                {"event": "delegated", "host": "a", "targets": ["localhost"]},
+                {"event": "delegated", "host": "a", "targets": ["localhost", "b"]},
                 end(1, "a"),
             ],
-            "ok untouched untouched",
+            "ok ok untouched",
         ),
         (
             [
@@ -344,6 +372,13 @@ def test_reason_is_its_own_failure_rather_than_that_of_another() -> None:
     assert (reason.host, reason.task) == ("a", "Mend")
 
 
+def test_reason_is_the_last_failure_of_another() -> None:
+    lines = [*began(HOSTS), *touched(*HOSTS), trouble("failed", "b", "First"), trouble("failed", "c", "Second")]
+    reason = judge(lines, HOSTS).verdicts["a"].reason
+    assert reason
+    assert (reason.host, reason.task) == ("c", "Second")
+
+
 def test_reason_without_any_failure_is_what_is_missing() -> None:
     found = judge([*began(HOSTS, "a"), *touched("a", "b"), end(1, "a", "b")], HOSTS).verdicts
     assert found["a"] == Verdict("incomplete", Reason(None, None, "The playbook ended before the play 'Play 2'."))
@@ -360,10 +395,11 @@ def test_host_that_the_inventory_has_lost_has_missed_everything() -> None:
     """By the ledger alone, no play is for it."""
     lines = [*began("ab", known="ab"), *touched("a", "c"), end(1, "a", "b")]
     found = judge(lines, [*HOSTS, "d"]).verdicts
-    told = Reason(None, None, "The inventory does not know this host any more.")
     assert found["b"] == Verdict("untouched")
-    assert found["c"] == Verdict("incomplete", told)
-    assert found["d"] == Verdict("untouched", missed=told)
+    assert found["c"].verdict == "incomplete"
+    assert found["c"].reason
+    assert "inventory" in found["c"].reason.error
+    assert found["d"] == Verdict("untouched", missed=found["c"].reason)
 
 
 def test_failures_of_others_are_told() -> None:
@@ -374,6 +410,7 @@ def test_failures_of_others_are_told() -> None:
         trouble("unreachable", "balancer"),
         # That is the trouble of a.
         trouble("failed", "a", targets=["proxy"]),
+        trouble("failed", "proxy", targets=["b"]),
     ]
     assert judge(lines, "ab").elsewhere == [
         Reason("localhost", "Drain", "No Drain."),
@@ -396,7 +433,7 @@ def test_file_that_is_not_there_has_no_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [b"", b"\n", b"{}\n", b'{"n": 1}\n', b'{"n": 0}\nnothing\n{"n": 2}\n', b'{"n": 0}\n{"n": 0}\n', b'{"n": 0}\n\n',
-     b'{"n": 0}\n[]\n', b'{"n": 0}\n\xff\n', b'{"n": 0}', b'{"n": "0"}\n', b'{"n": 0}\r{"n": 1}\n'],
+     b'{"n": 0}\n[]\n', b'{"n": 0}\n\xff\n', b'{"n": 0}', b'{"n": "0"}\n'],
 )  # fmt: skip
 def test_file_that_is_not_whole_has_no_lines(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "ledger").write_bytes(content)
