@@ -76,16 +76,23 @@ def poll_interval(waited: float) -> float:
 class PageWatch(Generic[Item]):
     """Finds wanted items on list pages, newest first, with at most one request per 120 wanted ones a look.
 
-    What foreign items push off the pages of one look is reached by the next, which goes on from there. Where the
-    service breaks the list off, some of those that it did not show are asked for one by one, in turn.
+    The pages on which items were seen are asked for again, and the other items are searched for from the front. What
+    one look does not reach, the next goes on to; C(is_behind) says that there is such. Where the service breaks the
+    list off, some of those that it did not show are asked for one by one, in turn.
     """
 
     def __init__(self, page: Callable[[str | None], Listed[Item]], one: Callable[[str], Item]) -> None:
         self._page: Callable[[str | None], Listed[Item]] = page
         self._one: Callable[[str], Item] = one
-        self._cursor: str | None = None
-        self._seen: set[str] = set()
+        # Pages go by the cursor that leads to them: by item, with the number of the request, and the one to search.
+        self._page_of: dict[str, str | None] = {}
+        self._shown: dict[str, int] = {}
+        self._numbers = itertools.count(1)
+        self._search: str | None = None
+        self._has_searched = False
+        self._round = 0
         self._asked_for: set[str] = set()
+        self.is_behind = False
         self.last_error: PaperspaceError | None = None
 
     def look(self, wanted: Collection[str], is_past: Callable[[Item], bool] | None = None) -> dict[str, Item]:
@@ -94,6 +101,7 @@ class PageWatch(Generic[Item]):
         C(is_past) says of an item that it is older than every wanted one, where that can be said.
         """
         found: dict[str, Item] = {}
+        self.is_behind = False
         try:
             if len(wanted) == 1:
                 found = {item_id: self._one(item_id) for item_id in wanted}
@@ -101,25 +109,65 @@ class PageWatch(Generic[Item]):
                 self._look_at_pages(wanted, is_past, found)
             self.last_error = None
         except PaperspaceError as error:
-            self._restart()
+            self._search = None
+            self._page_of.clear()
             self.last_error = error
         return found
 
     def _look_at_pages(
         self, wanted: Collection[str], is_past: Callable[[Item], bool] | None, found: dict[str, Item]
     ) -> None:
+        left = set(wanted)
+        may_search = True
         for dummy in range(-(-len(wanted) // LARGEST_PAGE)):
-            page = self._page(self._cursor)
-            found.update((item.id, item) for item in page.items if item.id in wanted)
-            self._seen.update(found)
-            is_all = self._seen.issuperset(wanted) or (is_past is not None and any(map(is_past, page.items)))
-            if not is_all and page.is_cut_off((self._cursor or "",)):
-                self._look_at_some([item_id for item_id in wanted if item_id not in self._seen], found)
-                is_all = True
-            if is_all or page.cursor in (None, self._cursor):
-                self._restart()
-                return
-            self._cursor = page.cursor
+            known = left.intersection(self._page_of)
+            may_search = may_search and len(known) < len(left)
+            # Now the one and now the other, so that neither keeps the other waiting.
+            if may_search and not (known and self._has_searched):
+                cursor = self._search
+            elif known:
+                cursor = self._page_of[min(known, key=lambda item_id: self._shown[item_id])]
+            else:
+                break
+            searches = may_search and cursor == self._search
+            page = self._page(cursor)
+            self._has_searched = searches
+            self._note(page, cursor, left, found)
+            if searches:
+                may_search = self._search_on(page, is_past, [each for each in wanted if each in left], found)
+        known = left.intersection(self._page_of)
+        if known == left:
+            self._search = None
+        self.is_behind = self._search is not None or any(self._shown[item_id] < self._round for item_id in known)
+        if not self.is_behind:
+            self._round = next(self._numbers)
+
+    def _note(self, page: Listed[Item], cursor: str | None, left: set[str], found: dict[str, Item]) -> None:
+        """Take what is left from this page, and remember what is on it, wanted now or later, and what no longer is."""
+        for item_id in [each for each in left if self._page_of.get(each, "") == cursor]:
+            del self._page_of[item_id]
+        number = next(self._numbers)
+        for item in page.items:
+            self._page_of[item.id] = cursor
+            self._shown[item.id] = number
+            if item.id in left:
+                found[item.id] = item
+                left.remove(item.id)
+
+    def _search_on(
+        self,
+        page: Listed[Item],
+        is_past: Callable[[Item], bool] | None,
+        left: Sequence[str],
+        found: dict[str, Item],
+    ) -> bool:
+        """Go on to the next page; False at the end of the list."""
+        is_cut_off = page.is_cut_off((self._search or "",))
+        if is_cut_off:
+            self._look_at_some([item_id for item_id in left if item_id not in self._page_of], found)
+        is_end = page.cursor in (None, self._search) or (is_past is not None and any(map(is_past, page.items)))
+        self._search = None if is_cut_off or is_end else page.cursor
+        return self._search is not None
 
     def _look_at_some(self, hidden: Sequence[str], found: dict[str, Item]) -> None:
         """Ask for those that were not asked for lately."""
@@ -130,10 +178,6 @@ class PageWatch(Generic[Item]):
         for item_id in turns[:MOST_ASKED_FOR]:
             self._asked_for.add(item_id)
             found[item_id] = self._one(item_id)
-
-    def _restart(self) -> None:
-        self._cursor = None
-        self._seen = set()
 
 
 class Scheduler:
@@ -237,6 +281,8 @@ class Scheduler:
             waiting = itertools.chain(*self._events.values(), *self._looks.values())
             youngest = max(self._waiting_since[procedure] for procedure in waiting)
             interval = self._interval_after(began - youngest)
+            if self._interval is None and (self._event_watch.is_behind or self._machine_watch.is_behind):
+                interval = QUICKEST_POLL
             # Many pages take their time: that is part of the interval, but for a breath.
             self._next_poll = max(began + interval, self._clock() + min(interval, QUICKEST_POLL))
 
