@@ -42,14 +42,14 @@ class ProgressLines(Progress):
         if outcome.is_bad:
             self._failed += 1
             self._unnamed.append(outcome)
-            if self._is_loud:
+            if self._is_loud and not self._is_single:
                 self._name_failures()
 
     def look(self, now: float) -> float:
         if now < self._began + FIRST_LINE:
             return self._began + FIRST_LINE
         is_over = self._ended == len(self._outcomes)
-        if is_over and self._last_line is None:
+        if is_over and (self._is_single or self._last_line is None):
             return float("inf")
         self._is_loud = True
         self._name_failures()
@@ -57,6 +57,11 @@ class ProgressLines(Progress):
             self._say(self._line(now - self._began))
             self._last_line, self._told, self._named = now, self._ended, 0
         return float("inf") if is_over else now + _BETWEEN_LOOKS
+
+    @property
+    def _is_single(self) -> bool:
+        """Whether the end of one is the end of all, which the task itself tells at once."""
+        return len(self._outcomes) == 1
 
     def _is_due(self, now: float, *, is_over: bool) -> bool:
         if self._last_line is None:
@@ -73,7 +78,7 @@ class ProgressLines(Progress):
             self._say(failure_line(outcome))
 
     def _line(self, seconds: float) -> str:
-        if len(self._outcomes) == 1 and not self._ended:
+        if self._is_single:
             return waiting_line(self._outcomes[0], seconds)
         return count_line(len(self._outcomes), ended=self._ended, failed=self._failed, seconds=seconds)
 
@@ -91,7 +96,7 @@ def count_line(total: int, *, ended: int, failed: int, seconds: float) -> str:
 def waiting_line(outcome: Outcome, seconds: float) -> str:
     """Of the only one: what it waits for, as far as that is known, and how long it has taken."""
     if outcome.event_id and outcome.event_state != "done":
-        reason = f"event {outcome.event_id} is {outcome.event_state}"
+        reason = f"waits for event {outcome.event_id}"
     else:
         reason = outcome.waits_for
     return f"{outcome.label()}: under way after {duration(seconds)}{f' ({reason})' if reason else ''}"

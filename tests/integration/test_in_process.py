@@ -353,7 +353,7 @@ def test_a_single_machine_is_named_with_what_it_waits_for(simulator: Simulator, 
             }
         ]
     )
-    assert f"[localhost] machine {machine_id} (web1): under way after 2 s (event " in result.stdout
+    assert f"[localhost] machine {machine_id} (web1): under way after 2 s (waits for event " in result.stdout
 
 
 FOR_PROGRAMS = """
@@ -361,6 +361,8 @@ from ansible.plugins.callback import CallbackBase
 
 
 class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "jsonl"
 
     def v2_playbook_on_stats(self, stats):

@@ -138,6 +138,18 @@ def test_early_failure_is_named_with_the_first_line() -> None:
     ]
 
 
+@pytest.mark.parametrize("status", ["created", "failed"])
+def test_the_end_of_a_single_one_is_left_to_the_task(status: str) -> None:
+    work = Watched(1)
+    work.until(40)
+    work.end(0, status=status)
+    work.finish()
+    assert work.lines == [
+        (2.0, "machine ps0, snapshot x: under way after 2 s"),
+        (32.0, "machine ps0, snapshot x: under way after 32 s"),
+    ]
+
+
 def test_failures_of_a_whole_fleet_are_not_all_named() -> None:
     work = Watched(50)
     work.until(2.1)
@@ -169,7 +181,7 @@ def test_count_line(given: dict[str, int], line: str) -> None:
         ({"waits_for": "The machine was busy"}, "machine ps1 (web1): under way after 9 s (The machine was busy)"),
         (
             {"event_id": "ev1", "event_state": "in progress", "waits_for": "old"},
-            "machine ps1 (web1): under way after 9 s (event ev1 is in progress)",
+            "machine ps1 (web1): under way after 9 s (waits for event ev1)",
         ),
         (
             {"event_id": "ev1", "event_state": "done", "waits_for": "It was not ready yet"},
