@@ -177,6 +177,8 @@ lost. A fault that is no answer hits its event, its machine or lists, with the r
 
 DURATIONS = ("for a while", "for ever")
 SIZES = ("one", "fleet")
+# What the service does with a request to a machine that is at work: nobody has published it (FACTS.md).
+BUSY = ("queue", "conflict")
 
 
 @dataclass(frozen=True)
@@ -186,9 +188,11 @@ class Cell:
     place: str
     duration: str
     size: str
+    busy: str
 
     def __str__(self) -> str:
-        return f"{self.operation.name}, {self.fault.name}, {self.place}, {self.duration}, {self.size}"
+        parts = [self.operation.name, self.fault.name, self.place, self.duration, self.size, self.busy]
+        return ", ".join(parts)
 
     @property
     def hits_everyone(self) -> bool:
@@ -236,6 +240,9 @@ def _status_by_event(operation: Operation, fault: Fault) -> str:
 
 def _is_sensible(cell: Cell) -> bool:
     operation, fault = cell.operation, cell.fault
+    if cell.busy == "conflict" and (cell.size == "fleet" or fault.kind != "answer" or cell.place != "request"):
+        # Makes a difference only where a request is sent again.
+        return False
     if cell.size == "fleet" and (operation.is_like or (fault.kind == "answer" and _is_look_for_ever(cell))):
         # What one machine does not show, fifty do not show either.
         return False
@@ -260,6 +267,6 @@ def _is_look_for_ever(cell: Cell) -> bool:
 
 CELLS = tuple(
     cell
-    for cell in itertools.starmap(Cell, itertools.product(OPERATIONS, FAULTS, PLACES, DURATIONS, SIZES))
+    for cell in itertools.starmap(Cell, itertools.product(OPERATIONS, FAULTS, PLACES, DURATIONS, SIZES, BUSY))
     if _is_sensible(cell)
 )

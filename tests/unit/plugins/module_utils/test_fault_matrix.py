@@ -76,10 +76,11 @@ def _by_machine(fleet: Fleet, entries: list[Done]) -> dict[str, Counter[str]]:
     return counts
 
 
-def arranged(operation: Operation, size: str, *, long_lists: bool = False) -> Fleet:
+def arranged(operation: Operation, size: str, busy: str, *, long_lists: bool = False) -> Fleet:
     """Machines as the operation needs them, with snapshots that it has nothing to do with."""
     clock = VirtualClock()
-    fleet = Fleet(FLEET_SIZE if size == "fleet" else 1, clock=clock, executor=VirtualPool(clock, WORKERS))
+    machines = FLEET_SIZE if size == "fleet" else 1
+    fleet = Fleet(machines, clock=clock, executor=VirtualPool(clock, WORKERS), busy=busy)
     names = ["old"] if operation.needs_snapshot else []
     names += ["kept", "kept too"] if long_lists else ["kept"]
     for name, machine_id in itertools.product(names, fleet.machine_ids):
@@ -128,7 +129,7 @@ def carried_out(fleet: Fleet, operation: Operation, hit: list[str]) -> Run:
 
 
 def run_of(cell: Cell) -> Run:
-    fleet = arranged(cell.operation, cell.size, long_lists=cell.fault.kind == "list")
+    fleet = arranged(cell.operation, cell.size, cell.busy, long_lists=cell.fault.kind == "list")
     hit = [fleet.machine_ids[number] for number in HIT] if cell.size == "fleet" else fleet.machine_ids
     add_faults(fleet, cell, hit)
     run = carried_out(fleet, cell.operation, fleet.machine_ids if cell.hits_everyone else hit)
@@ -137,8 +138,8 @@ def run_of(cell: Cell) -> Run:
 
 
 @functools.cache
-def timings_without_faults(operation: Operation, size: str) -> dict[str, tuple[float, float]]:
-    run = carried_out(arranged(operation, size), operation, [])
+def timings_without_faults(operation: Operation, size: str, busy: str) -> dict[str, tuple[float, float]]:
+    run = carried_out(arranged(operation, size, busy), operation, [])
     assert {outcome.status for outcome in run.report.outcomes} == {operation.status}
     return run.timings()
 
@@ -233,7 +234,7 @@ def assert_others_are_not_disturbed(run: Run, cell: Cell) -> None:
     if cell.fault.is_rate_limit or cell.hits_everyone or cell.size == "one":
         # A limit on the rate is everybody's: all slow down together.
         return
-    expected, timings = timings_without_faults(run.operation, cell.size), run.timings()
+    expected, timings = timings_without_faults(run.operation, cell.size, cell.busy), run.timings()
     assert timings.keys() == expected.keys() - set(run.hit)
     for machine_id, (done, said) in timings.items():
         assert done <= expected[machine_id][0]
