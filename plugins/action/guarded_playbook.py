@@ -140,6 +140,7 @@ class ActionModule(ActionBase):
             },
             work_folder=str(work),
             report_folder=None if folder is None else str(folder),
+            ids_in_inventory=_ids_in_inventory(report, task_vars),
             localhost_is_listed="localhost" in task_vars.get("groups", {}).get("all", ()),
         )
         message = self._guarded(order, parent)
@@ -303,6 +304,16 @@ def _refuse(report: RunReport, options: Mapping[str, Any], parent: ParentRun, ta
         is_path = "/" in playbook or (playbook.endswith((".yml", ".yaml", ".json")) and not _is_fqcn(playbook))
         if is_path and not Path(playbook).is_file():
             raise InputError(f"There is no playbook {playbook}.")
+
+
+def _ids_in_inventory(report: RunReport, task_vars: Mapping[str, Any]) -> dict[str, str]:
+    """The machine ids of those hosts that have them in paperspace_id: whether they change can be seen."""
+    hostvars = task_vars.get("hostvars", {})
+    return {
+        machine.host: machine.machine_id
+        for machine in report.machines
+        if machine.host in hostvars and str(hostvars[machine.host].get("paperspace_id")) == machine.machine_id
+    }
 
 
 def _is_fqcn(name: str) -> bool:

@@ -44,6 +44,10 @@ from ansible.executor.play_iterator import PlayIterator
 from ansible.plugins.callback import CallbackBase
 
 _PATH_VARIABLE = "COMMUNITY_PAPERSPACE_GUARD_LEDGER"
+# Beside the ledger: the id of each host's machine, as far as the inventory has it in this variable.
+MACHINES_SUFFIX = ".machines"
+_ID = "paperspace_id"
+_STRANGERS = 3
 
 
 def _watch_iterators(remember: Callable[[PlayIterator], None], lose: Callable[[PlayIterator, Any], None]) -> None:
@@ -87,6 +91,8 @@ class CallbackModule(CallbackBase):
         self._items: dict[str, list[tuple[str | None, bool]]] = {}
         self._path = ""
         self._count = 0
+        # The hosts that are other machines than those that are guarded.
+        self._strangers: list[str] = []
 
     def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
         super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)  # type: ignore[no-untyped-call, unused-ignore]
@@ -111,6 +117,12 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         self._guarded(self._on_playbook, playbook)
+        if self._strangers:
+            self._display.error(
+                f"Nothing is run: the inventory has other machines now for {', '.join(self._strangers)}."
+            )
+            # Only this ends a playbook before its first task.
+            raise SystemExit(_STRANGERS)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._guarded(self._on_play, play)
@@ -128,7 +140,7 @@ class CallbackModule(CallbackBase):
         self._guarded(self._on_item, result, True)
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        self._guarded(self._on_end_of_delegation, result)
+        self._guarded(self._on_ok, result)
 
     def v2_runner_on_skipped(self, result: Any) -> None:
         self._guarded(self._on_end_of_delegation, result)
@@ -158,7 +170,13 @@ class CallbackModule(CallbackBase):
 
     def _on_playbook(self, playbook: Any) -> None:
         self._plays = list(playbook.get_plays())
-        known = sorted(self._inventory_of(self._plays[0]).hosts) if self._plays else []
+        hosts = self._inventory_of(self._plays[0]).hosts if self._plays else {}
+        with contextlib.suppress(FileNotFoundError):
+            guarded = json.loads(Path(f"{self._path}{MACHINES_SUFFIX}").read_text("utf-8"))
+            self._strangers = [
+                name for name in guarded if name in hosts and str(hosts[name].get_vars().get(_ID)) != guarded[name]
+            ]
+        known = sorted(set(hosts) - set(self._strangers))
         self._write("playbook", playbook=str(getattr(playbook, "_file_name", "")), known=known, ahead=self._ahead())
 
     def _on_play(self, play: Any) -> None:
@@ -204,9 +222,7 @@ class CallbackModule(CallbackBase):
 
     def _on_task(self, host: Any, task: Any) -> None:
         name = host.get_name()
-        if name not in self._touched:
-            self._touched.add(name)
-            self._write("touched", host=name, task=task.get_name())
+        self._touch(name, task)
         if task.delegate_to:
             target = str(task.delegate_to)
             # Only its end will tell whom a template means.
@@ -221,6 +237,16 @@ class CallbackModule(CallbackBase):
             # Ansible may be told to ignore it.
             self._write_trouble("unreachable", result, [target] if target else [])
         self._items.setdefault(_host_of(result), []).append((target, is_bad))
+
+    def _on_ok(self, result: Any) -> None:
+        # A strategy may not have told of its start.
+        self._touch(_host_of(result), _task_of(result))
+        self._on_end_of_delegation(result)
+
+    def _touch(self, name: str, task: Any) -> None:
+        if name not in self._touched:
+            self._touched.add(name)
+            self._write("touched", host=name, task=task.get_name())
 
     def _on_end_of_delegation(self, result: Any) -> list[str]:
         """Write where the task ran. Returns the hosts on which it went wrong, if it did."""

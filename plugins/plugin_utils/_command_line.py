@@ -25,8 +25,11 @@ LEDGER_VARIABLE = "COMMUNITY_PAPERSPACE_GUARD_LEDGER"
 # Starts ansible-playbook as its own script would. `python -m ansible playbook` and `python -c` put the working
 # folder in front of the modules, where a yaml.py or ansible.py of the user would be imported; and ansible-core looks
 # for its program `ansible`, which hands passwords to ssh, beside the program named in sys.argv[0].
+# The guardian's death ends the child as well, on Linux: nobody else would.
 _LAUNCH = (
-    "import sys; sys.argv.pop(0); sys.path[:1] = [p for p in sys.path[:1] if p]; "
+    "import ctypes, signal, sys; "
+    "sys.platform == 'linux' and ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0); "
+    "sys.argv.pop(0); sys.path[:1] = [p for p in sys.path[:1] if p]; "
     "from ansible.cli.playbook import main; sys.exit(main())"
 )
 

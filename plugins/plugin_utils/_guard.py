@@ -120,6 +120,12 @@ class Guard:
                 "shared by machines, and each of them can have it once: give another maintenance_run_id, or none."
             )
         hosts = [machine.host for machine in self._report.machines]
+        try:
+            self._check_playbooks(hosts)
+        except InputError as error:
+            raise InputError(f"No maintenance was begun: {error}") from None
+
+    def _check_playbooks(self, hosts: Sequence[str]) -> None:
         for playbook in self._report.playbooks:
             self._ports.check_playbook(playbook, hosts)
 
@@ -153,15 +159,26 @@ class Guard:
             if number > 1 and self._settings.soak and not report.check_mode:
                 self._ports.say(f"Waiting {self._settings.soak:g} s before wave {number} of {len(waves)}.")
                 self._ports.pause(self._settings.soak)
-            if self._ports.stopped_by() is not None:
-                # What stands or falls with these waves has to fall.
-                self._settle([])
+            if number > 1:
+                self._look_again(number, wave)
+            if self._is_over():
                 break
             self._ports.say(f"Wave {number} of {len(waves)}: {', '.join(machine.host for machine in wave)}")
             self._run_wave(number, wave)
             if self._is_over():
                 break
+        if self._is_over():
+            # What stands or falls with these waves has to fall, whenever it became known.
+            self._settle([])
         self.finish()
+
+    def _look_again(self, number: int, wave: Sequence[MachineReport]) -> None:
+        """A playbook can have been changed since the last wave, and one that cannot start proves nothing."""
+        try:
+            self._check_playbooks([machine.host for machine in wave])
+        except InputError as error:
+            if self._ports.stopped_by() is None:
+                self._problem(f"Wave {number} was not begun: {error}")
 
     def resume(self, lines: Sequence[dict[str, Any]]) -> None:
         """Undo what another guardian left when it died. C(lines) is the ledger of the playbook that it ran last."""
@@ -372,10 +389,10 @@ class Guard:
         for reason in elsewhere:
             self._problem(f"{playbook}: {reason.host}: task {reason.task!r}: {reason.error}")
         missed = [machine for machine in machines if machine.verdict == "untouched" and machine.host in self._missed]
-        if rc == 0 and missed:
+        if missed and (rc == 0 or len(missed) == len(machines)):
             hosts = ", ".join(machine.host for machine in missed)
             self._problem(f"{playbook} was to be run on {hosts}, and was not: {self._missed[missed[0].host].error}")
-        if rc != 0 and all(machine.verdict in _GOOD for machine in machines) and not self._report.problems:
+        elif rc != 0 and all(machine.verdict in _GOOD for machine in machines) and not self._report.problems:
             self._problem(f"{playbook} ended with {rc}, although each machine that it began came to its end.")
 
     def _settle(self, guarded: Sequence[MachineReport]) -> None:

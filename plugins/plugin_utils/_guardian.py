@@ -80,6 +80,8 @@ class Order:
     report_folder: str | None
     # Whether localhost stands in the inventory, so that a play on all hosts would be on it too.
     localhost_is_listed: bool = False
+    # The machine ids by host, of the hosts that have them in paperspace_id.
+    ids_in_inventory: dict[str, str] = field(default_factory=dict)
     # Whether another guardian has begun this run and died.
     is_successor: bool = False
 
@@ -222,8 +224,10 @@ class World:
         limit = self._limit_file(hosts, with_localhost=self._with_localhost)
         argv = child_command(self._parent, playbook, limit, is_syntax_check=True)
         rc, lines = self._ask(argv)
+        if self._stop.reason is not None:
+            raise InputError("The run was stopped.")
         if rc != 0:
-            raise InputError(f"No maintenance was begun: {playbook} does not pass --syntax-check. {_shortened(lines)}")
+            raise InputError(f"{playbook} does not pass --syntax-check. {_shortened(lines)}")
         if not self._order.localhost_is_listed:
             return
         limit = self._limit_file(hosts, with_localhost=True)
@@ -234,7 +238,7 @@ class World:
         if {"localhost"} in plays:
             if any("localhost" in play and len(play) > 1 for play in plays):
                 raise InputError(
-                    f"No maintenance was begun: localhost is in the inventory, and {playbook} has a play on it "
+                    f"localhost is in the inventory, and {playbook} has a play on it "
                     "together with machines. Leave it out of that play (hosts: all:!localhost) or of the inventory."
                 )
             self._with_localhost = True
@@ -244,9 +248,11 @@ class World:
         ledger = self._work / f"ledger-{self._count}"
         limit = self._limit_file(hosts, with_localhost=self._with_localhost)
         argv = child_command(self._parent, playbook, limit)
+        ids = {host: self._order.ids_in_inventory[host] for host in hosts if host in self._order.ids_in_inventory}
+        Path(f"{ledger}.machines").write_text(json.dumps(ids), encoding="utf-8")
         child = Child(argv, child_environment(self._parent, ledger), self.say)
-        (self._work / "child").write_text(f"{child.pid} {start_of(child.pid)} {ledger.name}", encoding="utf-8")
         self._stop.watch(child)
+        (self._work / "child").write_text(f"{child.pid} {start_of(child.pid)} {ledger.name}", encoding="utf-8")
         rc = child.wait()
         self._stop.watch(None)
         if rc not in _OWN_ENDS or self._stop.reason is not None:

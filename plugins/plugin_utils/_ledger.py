@@ -234,7 +234,7 @@ def _verdict(ledger: _Ledger, host: str) -> Verdict:
 def _unfinished(ledger: _Ledger, host: str) -> Reason | None:
     """Why the host has not run all plays that target it to their ends; None when it has."""
     if ledger.known is not None and host not in ledger.known:
-        return _reason(None, "The inventory does not know this host any more")
+        return _reason(None, "The inventory does not have this machine any more")
     cause = _cause(ledger, host)
     for play in ledger.plays.values():
         if play.targets(host) and not play.is_over_for(host):

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ansible_fixtures import KEY
-from e2e.harness import FAILED, INCOMPLETE, LOST, OK, UNREACHABLE, UNTOUCHED, Controller
+from e2e.harness import FAILED, INCOMPLETE, LOST, NOT_STARTED, OK, UNREACHABLE, UNTOUCHED, Controller
 from e2e.playbooks import INSTALL, START, Play, Task, cut_off, fail, only, play
 
 WEB = ("web1", "web2", "web3")
@@ -208,8 +208,36 @@ def test_hosts_that_the_inventory_has_lost_are_not_taken_for_maintained(controll
     report = run.report()
     assert [machine["outcome"] for machine in report["machines"]] == ["ok", "untouched", "ok"]
     assert "web2" in report["problems"][0]
-    assert "inventory does not know" in report["problems"][0]
+    assert "inventory does not have this machine" in report["problems"][0]
     assert run.rc != 0
+
+
+def test_host_that_has_become_another_machine_is_not_maintained(controller: Controller) -> None:
+    """Its snapshot is that of the machine that it was when the run began."""
+    listed = yaml.safe_load(controller.simulator.inventory.read_text("utf-8"))
+    inventory = controller.ansible.write("hosts.yml", listed)
+    text = inventory.read_text("utf-8")
+    ids = controller.simulator.ids()
+    other = controller.ansible.write("swapped.yml", text.replace(ids["web2"], "ps0other"))
+    swap = {"name": "Swap", "ansible.builtin.command": f"cp {other} {inventory}", "delegate_to": "localhost"}
+    plays = [play(INSTALL, {**swap, "connection": "local", "run_once": True})]
+    run = controller.maintain(plays, inventory=inventory, waves=1)
+    report = run.report()
+    assert [machine["outcome"] for machine in report["machines"]] == ["ok", "untouched", "not_started"]
+    assert "does not have this machine any more" in report["problems"][0]
+    assert "other machines now for web2" in run.message
+    assert controller.disks()["web2"] == run.fleet["web2"]
+    assert controller.restored() == []
+    assert run.rc != 0
+
+
+def test_playbook_that_breaks_between_waves_touches_nothing(controller: Controller) -> None:
+    patch = controller.folder / "patch.yml"
+    spoil = {"name": "Spoil", "ansible.builtin.shell": f"echo '- [' > {patch}", "delegate_to": "localhost"}
+    run = controller.maintain([play(INSTALL, {**spoil, "connection": "local"})], waves=1)
+    report = controller.check(run, {"web1": OK, "web2": NOT_STARTED, "web3": NOT_STARTED})
+    assert "Wave 2 was not begun" in report["problems"][0]
+    assert controller.simulator.done_counts()["creates"] == 1
 
 
 def test_hosts_that_the_inventory_has_lost_are_not_taken_for_verified(controller: Controller) -> None:

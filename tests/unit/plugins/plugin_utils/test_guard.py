@@ -916,7 +916,6 @@ def test_fleet_is_rolled_back_when_it_is_stopped_between_waves() -> None:
     assert outcomes(report) == ["rolled_back", "rolled_back", "not_started", "not_started"]
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a stop between _settle and _is_over in Guard.run")
 def test_fleet_is_rolled_back_whenever_it_is_stopped_before_its_last_wave() -> None:
     calls = drive(Script(), planned(scope="fleet"))[0].calls
     for number in range(1, len(calls) + 1):
@@ -925,7 +924,6 @@ def test_fleet_is_rolled_back_whenever_it_is_stopped_before_its_last_wave() -> N
             assert "ok" not in outcomes(report), calls[:number]
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a problem that comes up after _settle in Guard.run")
 def test_fleet_is_rolled_back_when_a_problem_ends_it() -> None:
     """That a machine is not proven to be on is a problem as much as the failure of a play on localhost is."""
     script = replace(web(3, "failed"), faults={("start", "web3"): ["failed"]})
