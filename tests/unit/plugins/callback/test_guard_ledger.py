@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible import constants
 from ansible.executor.play_iterator import IteratingStates, PlayIterator
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
@@ -162,7 +163,9 @@ def test_playbook_that_ends_well(stage: Stage) -> None:
     assert stage.warnings == []
 
 
-def test_each_line_is_on_the_disk_before_ansible_goes_on(stage: Stage) -> None:
+def test_each_line_is_on_the_disk_before_ansible_goes_on(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(len(stage.lines)))
     play = stage.play()
     stage.start(play)
     iterator = stage.begin(play)
@@ -171,6 +174,7 @@ def test_each_line_is_on_the_disk_before_ansible_goes_on(stage: Stage) -> None:
         stage.next(iterator, name)
         counts.append(len(stage.lines))
     assert counts == [4, 5, 6, 7]
+    assert synced == [2, 3, 4, 5, 6, 7]
 
 
 def test_only_the_user_can_read_it(stage: Stage) -> None:
@@ -399,9 +403,10 @@ def test_template_that_stays_unknown(stage: Stage) -> None:
     assert stage.verdicts == "ok incomplete incomplete"
 
 
-def test_delegated_task_that_is_skipped_touches_nobody(stage: Stage) -> None:
+@pytest.mark.parametrize("target", [None, "b"])
+def test_delegated_task_that_is_skipped_touches_nobody(stage: Stage, target: str | None) -> None:
     iterator, task = delegated(stage, "{{ other }}")
-    stage.callback.v2_runner_on_skipped(result("a", task, skipped=True))
+    stage.callback.v2_runner_on_skipped(result("a", task, target, skipped=True))
     stage.run(iterator, "a")
     stage.finish()
     assert stage.verdicts == "ok untouched untouched"
@@ -471,6 +476,7 @@ def test_items_of_an_earlier_loop_are_forgotten(stage: Stage) -> None:
         ("all:!web", ["c"]),
         ("web:&a", ["a"]),
         ("empty", []),
+        ("web:!web", []),
         ("localhost", ["localhost"]),
         # A play before it may make this group.
         ("later", None),
@@ -488,6 +494,13 @@ def test_hosts_of_a_play(stage: Stage, hosts: Any, expected: list[str] | None) -
     play.hosts = hosts
     stage.start(play)
     assert stage.events("playbook")[0]["ahead"][0]["hosts"] == expected
+
+
+def test_group_that_is_not_there_may_be_no_error_yet(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    play = stage.play("later")
+    monkeypatch.setattr(constants, "HOST_PATTERN_MISMATCH", "error")
+    stage.start(play)
+    assert stage.events("playbook")[0]["ahead"][0]["hosts"] is None
 
 
 def test_hosts_of_a_play_do_not_depend_on_those_that_are_left(stage: Stage) -> None:
@@ -607,5 +620,6 @@ def test_nothing_is_run_on_hosts_that_are_other_machines_now(stage: Stage, now: 
     assert caught.value.code not in (0, 2, 4)
     assert "other machines now for b" in stage.errors[0]
     assert stage.verdicts == "untouched untouched untouched"
+    assert stage.events("playbook")[0]["known"] == ["a", "c"]
     missed = judge(read_ledger(stage.path), HOSTS).verdicts["b"].missed
     assert missed
