@@ -62,10 +62,11 @@ def find_snapshots(
     with ThreadPoolExecutor(max_workers=client.connection.concurrency) as pool:
         reader = Reader(client, pool)
         found, warnings = _listed(client, reader, machine_ids, snapshot_ids)
+        of_machines = set(machine_ids or ())
         chosen = [
             snapshot
             for snapshot in found
-            if (machine_ids is None or snapshot.machine_id in machine_ids)
+            if (machine_ids is None or snapshot.machine_id in of_machines)
             and (name is None or snapshot.name == name)
             and (name_prefix is None or snapshot.name.startswith(name_prefix))
             and (auto is None or snapshot.is_auto_snapshot == auto)
@@ -100,6 +101,7 @@ def _listed(
         by_id = reader.snapshots_by_id(list(dict.fromkeys(snapshot_ids)))
         return list(by_id.values()), _missing("snapshot", snapshot_ids, by_id)
     if machine_ids is not None:
+        reader.read_ahead(list(dict.fromkeys(machine_ids)))
         machines = reader.machines(list(dict.fromkeys(machine_ids)))
         by_machine = reader.snapshots(list(machines)) if machines else {}
         return [item for found in by_machine.values() for item in found], _missing("machine", machine_ids, machines)

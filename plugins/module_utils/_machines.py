@@ -134,6 +134,8 @@ def _run(client: Client, wish: MachineWish, check_mode: bool, executor: Executor
     client.check_key()
     machine_ids, warnings = each_once(wish.machine_ids, "machine_ids")
     reader = Reader(client, executor)
+    if wish.state and not check_mode:
+        reader.read_recent_ahead(len(machine_ids))
     machines = reader.existing_machines(machine_ids, skip_missing=wish.skip_missing)
     outcomes = [_outcome(machine_id, machines.get(machine_id)) for machine_id in machine_ids]
     before = _describe(outcomes)

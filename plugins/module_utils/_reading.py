@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -42,6 +42,7 @@ class _OfMachine(Protocol):
 
 
 Item = TypeVar("Item", bound=_OfMachine)
+Named = TypeVar("Named", Machine, Snapshot)
 
 
 @dataclass(frozen=True)
@@ -111,18 +112,31 @@ class Reader:
     def __init__(self, client: Client, executor: Executor) -> None:
         self._client = client
         self._executor = executor
+        self._machines_ahead: Future[dict[str, Machine]] | None = None
+        self._snapshots_ahead: Future[list[Snapshot] | None] | None = None
+        self._recent_ahead: Future[Recent] | None = None
+        self._recent_as_of = 0.0
+
+    def read_ahead(self, machine_ids: Sequence[str]) -> None:
+        """Begin to read the lists for C(machines) and C(snapshots) side by side, where there are many pages."""
+        if len(machine_ids) > LARGEST_PAGE:
+            self._machines_ahead = self._executor.submit(_listed, self._client.machine_pages(), set(machine_ids))
+            self._snapshots_ahead = self._executor.submit(self._snapshots_of_team, len(machine_ids))
+
+    def read_recent_ahead(self, machine_count: int) -> None:
+        """Begin to read what C(recent) will be asked for, where there are many pages."""
+        if machine_count > LARGEST_PAGE:
+            self._recent_as_of = self._client.clock()
+            self._recent_ahead = self._executor.submit(self._recent, machine_count)
 
     def machines(self, machine_ids: Sequence[str]) -> dict[str, Machine]:
         """The machines that exist, by id; those that do not are left out."""
-        found: dict[str, Machine] = {}
-        missing = set(machine_ids)
-        # Two pages cost as much as two machines; then ask for what is left.
-        for number, page in enumerate(self._client.machine_pages() if len(missing) > 1 else (), start=1):
-            found.update((machine.id, machine) for machine in page if machine.id in missing)
-            missing.difference_update(found)
-            if number >= len(missing):
-                break
-        found.update((key, machine) for key, machine in self._each(sorted(missing), self._machine_if_any) if machine)
+        if self._machines_ahead is not None:
+            found, self._machines_ahead = self._machines_ahead.result(), None
+        else:
+            found = _listed(self._client.machine_pages(), set(machine_ids))
+        missing = sorted(set(machine_ids).difference(found))
+        found.update((key, machine) for key, machine in self._each(missing, self._machine_if_any) if machine)
         return {machine_id: found[machine_id] for machine_id in machine_ids if machine_id in found}
 
     def existing_machines(self, machine_ids: Sequence[str], *, skip_missing: bool) -> dict[str, Machine]:
@@ -138,12 +152,18 @@ class Reader:
 
     def snapshots(self, machine_ids: Sequence[str]) -> dict[str, list[Snapshot]]:
         """Each machine's snapshots, newest first."""
-        pages = self._client.snapshot_pages()
-        return self._by_machine(machine_ids, pages, pages, lambda machine_id: snapshots_of(self._client, machine_id))
+        if self._snapshots_ahead is not None:
+            items, self._snapshots_ahead = self._snapshots_ahead.result(), None
+        else:
+            items = self._snapshots_of_team(len(machine_ids))
+        return self._by_machine(machine_ids, items, lambda machine_id: snapshots_of(self._client, machine_id))
 
     def snapshots_by_id(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
         """The snapshots that exist, by id."""
-        return {key: snapshot for key, snapshot in self._each(snapshot_ids, self._snapshot_if_any) if snapshot}
+        found = _listed(self._client.snapshot_pages(), set(snapshot_ids))
+        missing = [snapshot_id for snapshot_id in snapshot_ids if snapshot_id not in found]
+        found.update((key, snapshot) for key, snapshot in self._each(missing, self._snapshot_if_any) if snapshot)
+        return {snapshot_id: found[snapshot_id] for snapshot_id in snapshot_ids if snapshot_id in found}
 
     def owners(self, name: str, besides: Sequence[str]) -> list[str]:
         """Some other machines that have a snapshot of this name, for a message: as far as a few pages show."""
@@ -154,33 +174,33 @@ class Reader:
     def events(self, machine_ids: Sequence[str], since: datetime | None = None) -> dict[str, list[Event]]:
         """Each machine's events, newest first, back to C(since) or to the first."""
         pages = self._client.event_pages()
-        return self._by_machine(
-            machine_ids,
-            pages,
-            _until(pages, since),
-            lambda machine_id: events_of(self._client, machine_id, since),
-        )
+        items = _read_whole(pages, _until(pages, since), len(machine_ids))
+        return self._by_machine(machine_ids, items, lambda machine_id: events_of(self._client, machine_id, since))
 
     def recent(self, machine_count: int) -> Recent:
         """The team's newest events: one page for each 120 machines."""
+        ahead, self._recent_ahead = self._recent_ahead, None
+        age = self._client.clock() - self._recent_as_of
+        if ahead is None or age > self._client.connection.request_timeout:
+            return self._recent(machine_count)
+        return ahead.result()
+
+    def _recent(self, machine_count: int) -> Recent:
         pages = itertools.islice(self._client.event_pages(), max(1, -(-machine_count // LARGEST_PAGE)))
         return Recent([event for page in pages for event in page])
 
+    def _snapshots_of_team(self, machine_count: int) -> list[Snapshot] | None:
+        pages = self._client.snapshot_pages()
+        return _read_whole(pages, pages, machine_count)
+
     def _by_machine(
-        self,
-        machine_ids: Sequence[str],
-        pages: Pages[Item],
-        needed: Iterator[list[Item]],
-        of_machine: Callable[[str], list[Item]],
+        self, machine_ids: Sequence[str], items: list[Item] | None, of_machine: Callable[[str], list[Item]]
     ) -> dict[str, list[Item]]:
-        """The items of the team's pages as far as they are needed, by machine; or what each machine's own list has."""
-        if len(machine_ids) > 1:
-            items = _read(itertools.islice(needed, len(machine_ids)))
-            # Whether that was the whole list, or it just costs more than asking for each machine.
-            if next(needed, None) is None and not pages.is_cut_off:
-                groups = group(items, lambda item: item.machine_id)
-                return {machine_id: list(groups.get(machine_id, ())) for machine_id in machine_ids}
-        return dict(self._each(machine_ids, of_machine))
+        """The team's items by machine, or what each machine's own list has where these are not all."""
+        if items is None:
+            return dict(self._each(machine_ids, of_machine))
+        groups = group(items, lambda item: item.machine_id)
+        return {machine_id: list(groups.get(machine_id, ())) for machine_id in machine_ids}
 
     def _each(self, keys: Sequence[K], function: Callable[[K], V]) -> Iterator[tuple[K, V]]:
         return zip(keys, self._executor.map(function, keys), strict=True)
@@ -217,6 +237,25 @@ def group(items: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:
 def _read(pages: Iterable[list[Item]]) -> list[Item]:
     """All items once: a list can shift while it is read, and show an item on two pages."""
     return list({item.id: item for page in pages for item in page}.values())
+
+
+def _read_whole(pages: Pages[Item], needed: Iterator[list[Item]], machine_count: int) -> list[Item] | None:
+    """All that is needed of the team's pages; None where that costs more than to ask for each machine."""
+    if machine_count <= 1:
+        return None
+    items = _read(itertools.islice(needed, machine_count))
+    return items if next(needed, None) is None and not pages.is_cut_off else None
+
+
+def _listed(pages: Iterable[list[Named]], ids: set[str]) -> dict[str, Named]:
+    """Those of the ids that pages show, read for as long as it costs less than to ask for each that is missing."""
+    found: dict[str, Named] = {}
+    # Two pages cost as much as two machines.
+    for number, page in enumerate(pages if len(ids) > 1 else (), start=1):
+        found.update((item.id, item) for item in page if item.id in ids)
+        if number >= len(ids) - len(found):
+            break
+    return found
 
 
 def _until(pages: Iterator[list[Event]], since: datetime | None) -> Iterator[list[Event]]:

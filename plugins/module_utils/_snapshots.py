@@ -75,6 +75,8 @@ def run_snapshots(
 def _run(client: Client, wish: Wish, check_mode: bool, executor: Executor, progress: Progress) -> Report:
     client.check_key()
     reader = Reader(client, executor)
+    if not check_mode:
+        reader.read_recent_ahead(len(set(wish.machine_ids or wish.snapshot_ids or ())))
     planner = _Planner(client, reader, wish)
     actions = planner.plan()
     before = _describe(planner.listing, actions, after=False)
@@ -137,6 +139,7 @@ class _Planner:
     def plan(self) -> list[Action]:
         if self._wish.snapshot_ids:
             return self._plan_by_id()
+        self._reader.read_ahead(self._machine_ids)
         self._machine_ids = self._existing_machines(self._machine_ids)
         self.listing = self._reader.snapshots(self._machine_ids)
         if self._wish.state == "present":
@@ -204,10 +207,11 @@ class _Planner:
 
     def _plan_by_id(self) -> list[Action]:
         found = self._reader.snapshots_by_id(self._snapshot_ids)
+        own = set(self._machine_ids)
         problems = [
             f"snapshot {snapshot.id} belongs to machine {snapshot.machine_id}, which is not among machine_ids"
             for snapshot in found.values()
-            if self._machine_ids and snapshot.machine_id not in self._machine_ids
+            if own and snapshot.machine_id not in own
         ]
         if self._wish.state == "absent":
             refuse_all(problems, "deleted")
@@ -223,6 +227,7 @@ class _Planner:
             if len(snapshots) > 1
         )
         refuse_all(problems, "restored")
+        self._reader.read_ahead(list(by_machine))
         machine_ids = self._existing_machines(list(by_machine))
         self.listing = self._reader.snapshots(machine_ids)
         chosen = [found[snapshot_id] for snapshot_id in self._snapshot_ids if snapshot_id in found]

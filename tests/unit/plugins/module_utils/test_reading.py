@@ -7,7 +7,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from unit.simulated_fleet import Fleet
+from unit.virtual_time import VirtualClock, VirtualPool
 
+from ansible_collections.community.paperspace.plugins.module_utils._errors import Unauthorized
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, Recent, running
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event
 
@@ -119,3 +121,80 @@ def test_recent_is_a_page_for_120_machines(machines: int, pages: int) -> None:
         fleet.add_event("start")
     assert len(reader(fleet).recent(machines).events) == 120 * pages
     assert len(fleet.service.log) == pages
+
+
+@pytest.mark.parametrize(("asked", "others", "most"), [(1, 0, 1), (2, 0, 1), (120, 0, 1), (250, 0, 3), (10, 2000, 20)])
+def test_snapshots_by_id_cost_at_most_twice_the_best(asked: int, others: int, most: int) -> None:
+    fleet = Fleet(1)
+    # The oldest are on the last pages.
+    ids = [fleet.service.add_snapshot(fleet.machine_id, "before") for dummy in range(asked)]
+    for dummy in range(others):
+        fleet.service.add_snapshot(fleet.machine_id, "later")
+    assert list(reader(fleet).snapshots_by_id(ids)) == ids
+    assert len(fleet.service.log) <= most
+
+
+def test_snapshot_ids_that_do_not_exist_are_left_out() -> None:
+    fleet = Fleet(1)
+    ids = [fleet.service.add_snapshot(fleet.machine_id, "before") for dummy in range(3)]
+    assert list(reader(fleet).snapshots_by_id([ids[2], "ssnone", ids[0]])) == [ids[2], ids[0]]
+
+
+class SlowFleet(Fleet):
+    """Each answer takes a second, and requests are sent side by side."""
+
+    def __init__(self, machines: int) -> None:
+        clock = VirtualClock()
+        super().__init__(
+            machines, clock=clock, executor=VirtualPool(clock, 4), is_history_whole=False, latency_seconds=1.0
+        )
+        for machine_id in self.machine_ids:
+            self.service.add_snapshot(machine_id, "before")
+            self.add_event("snapshot-create", machine_id=machine_id)
+
+    def read(self, ahead: Reader) -> tuple[int, float]:
+        """How many requests it takes to read all that there is, and how many seconds."""
+        began, before = self.clock.now(), len(self.service.log)
+        assert len(ahead.machines(self.machine_ids)) == len(self.machine_ids)
+        assert len(ahead.snapshots(self.machine_ids)) == len(self.machine_ids)
+        assert len(ahead.recent(len(self.machine_ids)).events) == len(self.machine_ids)
+        return len(self.service.log) - before, round(self.clock.now() - began)
+
+
+def test_long_lists_are_read_side_by_side_with_no_more_requests() -> None:
+    fleet = SlowFleet(360)
+    one_by_one = reader(fleet)
+    assert fleet.read(one_by_one) == (9, 9)
+    ahead = reader(fleet)
+    ahead.read_recent_ahead(360)
+    ahead.read_ahead(fleet.machine_ids)
+    assert fleet.read(ahead) == (9, 3)
+    # What was read ahead is given once: what is asked for again is as it is by then.
+    assert fleet.read(ahead) == (9, 9)
+
+
+def test_short_lists_are_not_read_ahead() -> None:
+    fleet = SlowFleet(120)
+    ahead = reader(fleet)
+    ahead.read_recent_ahead(120)
+    ahead.read_ahead(fleet.machine_ids)
+    assert len(fleet.service.log) == 0
+
+
+def test_recent_events_that_have_become_old_are_read_again() -> None:
+    fleet = SlowFleet(130)
+    ahead = reader(fleet)
+    ahead.read_recent_ahead(130)
+    fleet.clock.sleep(31)
+    newest = fleet.add_event("start")
+    assert ahead.recent(130).events[0].id == newest
+
+
+def test_what_goes_wrong_while_reading_ahead_is_said_when_it_is_asked_for() -> None:
+    fleet = SlowFleet(130)
+    fleet.fault("status", path="/machines", status=401)
+    ahead = reader(fleet)
+    ahead.read_ahead(fleet.machine_ids)
+    with pytest.raises(Unauthorized):
+        ahead.machines(fleet.machine_ids)
+    assert len(ahead.snapshots(fleet.machine_ids)) == 130
