@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +47,7 @@ _GOALS = {"started": "ready", "stopped": "off", "restarted": "ready"}
 _PAST = {"start": "started", "stop": "stopped", "restart": "restarted"}
 # The state that shows that the verb was carried out; a machine that was restarted is as it was before.
 _ENDS = {"start": "ready", "stop": "off"}
+_MOVES = frozenset({"start", "stop", "restart", "snapshot-restore", "vm-upgrade"})
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,15 @@ def auto_snapshot_of(machine: Machine) -> dict[str, Any]:
     return {option: machine.fields.get(shown_name) for option, shown_name, _wire_name in _AUTO_SNAPSHOT_FIELDS}
 
 
+def is_surely(state: str, events: Iterable[Event]) -> bool:
+    """Whether a machine's state is not one of before: it lags. C(events): the machine's last ones, newest first.
+
+    It is not when the last event that moves a machine has brought it into this very state.
+    """
+    last = next((event for event in events if event.name in _MOVES), None)
+    return last is None or (last.state == "done" and _ENDS.get(last.name) == state)
+
+
 def run_machines(
     client: Client,
     wish: MachineWish,
@@ -148,7 +158,7 @@ def _run(client: Client, wish: MachineWish, check_mode: bool, executor: Executor
         and (
             changed_settings(machine, wish.auto_snapshot)
             or next_move(wish.state, machine.state)
-            or (wish.wait and recent.running_on(machine.id))
+            or (wish.wait and not is_surely(machine.state, recent.of_machine(machine.id)))
         )
     ]
     if check_mode:
@@ -169,7 +179,8 @@ def _run(client: Client, wish: MachineWish, check_mode: bool, executor: Executor
 
 
 def _change(task: Task, outcome: MachineOutcome, machine: Machine, wish: MachineWish) -> Procedure[None]:
-    if (yield from until_idle(task, outcome)):
+    is_sure = wish.state is None or is_surely(machine.state, task.recent.of_machine(outcome.machine_id))
+    if (yield from until_idle(task, outcome)) or (task.wait and not is_sure):
         yield Pause(STATE_LAG)
         machine = yield Call(lambda: task.client.machine(outcome.machine_id))
         outcome.state, outcome.auto_snapshot = machine.state, auto_snapshot_of(machine)

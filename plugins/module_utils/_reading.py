@@ -65,6 +65,13 @@ class Recent:
     def running_on(self, machine_id: str) -> list[Event]:
         return self._running.get(machine_id, [])
 
+    def of_machine(self, machine_id: str) -> list[Event]:
+        return self._by_machine.get(machine_id, [])
+
+    @cached_property
+    def _by_machine(self) -> dict[str | None, list[Event]]:
+        return group(self.events, lambda event: event.machine_id)
+
     @cached_property
     def _ids(self) -> frozenset[str]:
         return frozenset(event.id for event in self.events)

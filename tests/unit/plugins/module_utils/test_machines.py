@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 from unit.simulated_fleet import Fleet, only, statuses
 
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
-from ansible_collections.community.paperspace.plugins.module_utils._machines import Move, next_move
+from ansible_collections.community.paperspace.plugins.module_utils._machines import Move, is_surely, next_move
+from ansible_collections.community.paperspace.plugins.module_utils._wire import Event
 
 ON_ITS_WAY = ("starting", "restarting", "serviceready", "upgrading", "provisioning")
 DAILY = {"enabled": True, "frequency": "daily", "save_count": 7}
@@ -214,6 +216,41 @@ def test_after_an_event_that_ended_badly_the_state_shows_whether_it_was_done(
     assert result["state"] == fleet.service.machines()[0]["state"]
     assert (result["state"] == GOALS[wanted]) == worked
     assert (result["error"] is None) == worked
+
+
+def test_state_from_just_before_is_not_taken_for_the_wanted_one() -> None:
+    # A restore that fails leaves the machine off for a moment, and then it boots.
+    fleet = Fleet(state_lag_seconds=1.0)
+    fleet.made_snapshot("before")
+    fleet.fault("event", method="POST", state="error", error="no space", times=1)
+    fleet.run(state="restored", name="before")
+    assert fleet.client().machine(fleet.machine_id).state == "off"
+    result = only(fleet.change(state="stopped"))
+    assert (result["status"], result["state"]) == ("stopped", "off")
+    fleet.later()
+    assert fleet.service.machine(fleet.machine_id).state == "off"
+
+
+@pytest.mark.parametrize(
+    ("state", "last", "sure"),
+    [
+        ("ready", [], True),
+        ("ready", [("start", "done"), ("stop", "done")], True),
+        ("off", [("stop", "done")], True),
+        ("off", [("start", "done"), ("stop", "done")], False),
+        ("ready", [("stop", "done")], False),
+        ("ready", [("restart", "done")], False),
+        ("off", [("snapshot-restore", "done")], False),
+        ("off", [("stop", "error")], False),
+        ("ready", [("start", "in progress")], False),
+        ("ready", [("snapshot-create", "in progress"), ("start", "done")], True),
+        ("ready", [("snapshot-create", "done"), ("stop", "done")], False),
+    ],
+)
+def test_state_is_surely_not_an_old_one(state: str, last: list[tuple[str, str]], sure: bool) -> None:
+    now = datetime(2026, 1, 31, tzinfo=timezone.utc)
+    events = [Event("me1", name, event_state, "ps1", None, now, None) for name, event_state in last]
+    assert is_surely(state, events) is sure
 
 
 def test_machine_that_never_gets_ready_times_out_and_says_so() -> None:
