@@ -63,9 +63,10 @@ class Fleet:
     def machine_id(self) -> str:
         return self.machine_ids[0]
 
-    def client(self, **connection: Any) -> Client:
+    def client(self, *, adapter: SimulatorAdapter | None = None, **connection: Any) -> Client:
+        """A task's client. C(adapter): instead of the one that hands each request to the service."""
         session = requests.Session()
-        session.mount("http://", SimulatorAdapter(self.service))
+        session.mount("http://", adapter or SimulatorAdapter(self.service))
         return Client(
             Connection(**{"api_key": KEY, "api_url": API_URL, **connection}),
             session=session,
