@@ -222,7 +222,9 @@ class Invariants(RuleBasedStateMachine):
         return data.draw(st.sampled_from([tuple(ids), *((machine_id,) for machine_id in ids)]))
 
     def own_ids(self) -> set[str]:
-        return {item["id"] for item in self.service.snapshots() if item["name"] in OWN_NAMES}
+        """Of the snapshots that the service shows."""
+        now = self.fleet.clock.now()
+        return {item.id for item in self.service.world.snapshots if item.name in OWN_NAMES and item.visible(now)}
 
     def own_names(self) -> list[str]:
         return sorted({item["name"] for item in self.service.snapshots()}.intersection(OWN_NAMES))
@@ -292,6 +294,10 @@ class Invariants(RuleBasedStateMachine):
         """One run does to each machine, or to each snapshot, at most once what it is asked for, and to no other."""
         if task.kind == "rename":
             return
+        if task.kind == "present":
+            # A create that failed, and left nothing, may be followed by another.
+            there = {item["id"] for item in self.service.snapshots()}
+            accepted = [each for each in accepted if each.snapshot_id in there]
         by = Counter((each.machine_id, each.snapshot_id if task.counted == "deletes" else None) for each in accepted)
         assert all(count == 1 for count in by.values()), by
         if task.machine_ids:
