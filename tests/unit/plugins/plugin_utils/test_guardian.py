@@ -1,0 +1,777 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guardian as a process, with a simulated service in it and a stand-in for ansible-playbook below it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from unit.simulated_fleet import KEY, Fleet
+
+from ansible_collections.community.paperspace.plugins.plugin_utils import _guardian
+from ansible_collections.community.paperspace.plugins.plugin_utils._child import start_of
+from ansible_collections.community.paperspace.plugins.plugin_utils._command_line import (
+    LEDGER_VARIABLE,
+    ParentRun,
+)
+from ansible_collections.community.paperspace.plugins.plugin_utils._guardian import (
+    Order,
+    Speaker,
+    Stop,
+    hosts_of_plays,
+    order_line,
+)
+from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
+    ChildReport,
+    MachineReport,
+    RunReport,
+    SnapshotReport,
+    Span,
+    load_report,
+    write_report,
+)
+
+# By the simulated service's clock.
+RUN = "20260101T000000Z-1a2b"
+OTHER_RUN = "20260101T000000Z-00ff"
+OPEN = f"maint-{RUN}"
+HOSTS = ("web1", "web2")
+IDS = dict(zip(HOSTS, Fleet(len(HOSTS)).machine_ids, strict=True))
+MARK = "TEST_GUARDIAN_MARK"
+# Much more than anything here takes.
+PATIENCE = 60.0
+
+# Where processes are looked for.
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+# What it reads of plays.
+
+
+def test_hosts_of_plays() -> None:
+    lines = """
+playbook: /home/me/upgrade.yml
+
+  play #1 (all): Upgrade\tTAGS: []
+    pattern: ['all']
+    hosts (2):
+      web 1
+      localhost
+
+  play #2 (localhost): Drain\tTAGS: [a, b]
+    pattern: ['localhost']
+    hosts (1):
+      localhost
+[WARNING]: Could not match supplied host pattern, ignoring: nobody
+
+  play #3 (nobody): nobody\tTAGS: []
+    pattern: ['nobody']
+    hosts (0):
+
+  play #4 (web2): web2
+    pattern: ['web2']
+    hosts (1):
+      web2
+    tasks:
+      no host
+"""
+    assert hosts_of_plays(lines.split("\n")) == [{"web 1", "localhost"}, {"localhost"}, set(), {"web2"}]
+    assert hosts_of_plays([]) == []
+
+
+# What it says.
+
+
+class Pipe:
+    """The standard output of a guardian, as a pipe."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        reader, writer = os.pipe()
+        self.reader = os.fdopen(reader, encoding="utf-8")
+        self.writer = os.fdopen(writer, "w", encoding="utf-8")
+        monkeypatch.setattr(_guardian, "sys", SimpleNamespace(stdout=self.writer))
+
+    def close(self) -> None:
+        self.reader.close()
+        with contextlib.suppress(OSError):
+            self.writer.close()
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipe]:
+    pipe = Pipe(monkeypatch)
+    yield pipe
+    pipe.close()
+
+
+def read_all(pipe: Pipe, speaker: Speaker, message: dict[str, Any]) -> list[dict[str, Any]]:
+    """All that is said once the last is said, by whoever reads only then."""
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(pipe.reader))
+    reader.start()
+    speaker.end(message, patience=PATIENCE)
+    pipe.writer.close()
+    reader.join(PATIENCE)
+    close(speaker)
+    return [json.loads(line) for line in lines]
+
+
+def close(speaker: Speaker) -> None:
+    if speaker._log is not None:
+        speaker._log.close()
+
+
+def test_all_that_is_said_arrives_in_order(pipe: Pipe) -> None:
+    speaker = Speaker("k3y", None)
+    texts = [f"{number} \u2028\n\udcff {'x' * 100}" for number in range(5000)]
+    for text in texts:
+        speaker.say(text)
+    assert read_all(pipe, speaker, {"result": {}}) == [*({"say": text} for text in texts), {"result": {}}]
+
+
+def test_secret_is_not_said(pipe: Pipe, tmp_path: Path) -> None:
+    speaker = Speaker("k3y", tmp_path / "log")
+    speaker.say("The key is k3y.")
+    assert read_all(pipe, speaker, {})[0] == {"say": "The key is ********."}
+    assert (tmp_path / "log").read_text() == "The key is ********.\n"
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+
+def test_starter_that_does_not_read_is_not_waited_for(pipe: Pipe, tmp_path: Path) -> None:
+    speaker = Speaker("k3y", tmp_path / "log")
+    for number in range(2000):
+        speaker.say(f"{number} {'x' * 100}")
+    speaker.end({}, patience=0.1)
+    assert speaker._thread.is_alive(), "the pipe has to be full"
+    assert len((tmp_path / "log").read_text().splitlines()) == 2000
+    # Now it is dead.
+    pipe.reader.close()
+    speaker._thread.join(PATIENCE)
+    assert not speaker._thread.is_alive()
+    close(speaker)
+
+
+def test_what_is_too_much_is_left_out_and_the_rest_goes_on(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(queue, "Queue", lambda size, real=queue.Queue: real(10))
+    speaker = Speaker("k3y", tmp_path / "log")
+    for number in range(3000):
+        speaker.say(f"{number} {'x' * 100}")
+    said = read_all(pipe, speaker, {"result": {}})
+    assert 10 < len(said) < 3000
+    assert said[-1] == {"result": {}}
+    assert len((tmp_path / "log").read_text().splitlines()) == 3000
+
+
+def test_starter_that_is_dead_is_no_error(pipe: Pipe) -> None:
+    pipe.reader.close()
+    speaker = Speaker("k3y", None)
+    for dummy in range(1000):
+        speaker.say("x" * 1000)
+    speaker.end({}, patience=PATIENCE)
+    assert not speaker._thread.is_alive()
+
+
+def test_log_that_cannot_be_written_is_no_error(pipe: Pipe, tmp_path: Path) -> None:
+    speaker = Speaker("k3y", tmp_path)
+    speaker.say("text")
+    assert read_all(pipe, speaker, {}) == [{"say": "text"}, {}]
+    full = Path("/dev/full")
+    if full.exists():
+        speaker = Speaker("k3y", full)
+        speaker.say("text")
+        assert speaker._log is not None
+        with contextlib.suppress(OSError):
+            speaker._log.close()
+
+
+# What stops it.
+
+
+class FakeChild:
+    def __init__(self) -> None:
+        self.ends = 0
+        self.is_asked = threading.Event()
+        self.may_end = threading.Event()
+        self.may_end.set()
+
+    def end(self) -> None:
+        self.ends += 1
+        self.is_asked.set()
+        assert self.may_end.wait(PATIENCE)
+
+
+def stop_with(child: FakeChild | None = None) -> Stop:
+    stop = Stop()
+    stop.watch(child)  # type: ignore[arg-type]
+    return stop
+
+
+@pytest.mark.parametrize(
+    ("reasons", "reason"),
+    [
+        (["parent_died"], "parent_died"),
+        (["sigint", "parent_died"], "sigint"),
+        (["sigint", "sigterm"], "sigint"),
+        # Ansible makes SIGTERM of Ctrl-C.
+        (["sigterm", "sigint"], "sigint"),
+        (["sigterm", "parent_died", "sigint", "sigterm"], "sigint"),
+        (["parent_died", "sigint"], "parent_died"),
+    ],
+)
+def test_first_reason_counts(reasons: list[str], reason: str) -> None:
+    child = FakeChild()
+    stop = stop_with(child)
+    assert stop.reason is None
+    assert not stop.event.is_set()
+    for one in reasons:
+        stop.set(one)
+    assert stop.reason == reason
+    assert stop.event.is_set()
+    assert child.ends == 1
+
+
+def test_child_that_begins_after_the_stop_is_ended_at_once() -> None:
+    stop = stop_with()
+    stop.set("sigint")
+    child = FakeChild()
+    stop.watch(child)  # type: ignore[arg-type]
+    assert child.ends == 1
+
+
+def test_child_that_has_ended_is_left_alone() -> None:
+    child = FakeChild()
+    stop = stop_with(child)
+    stop.watch(None)
+    stop.set("sigint")
+    assert child.ends == 0
+
+
+def test_second_stop_does_not_wait_for_the_first() -> None:
+    """A signal in the meantime must not hang."""
+    child = FakeChild()
+    child.may_end.clear()
+    stop = stop_with(child)
+    first = threading.Thread(target=stop.set, args=("sigterm",))
+    first.start()
+    assert child.is_asked.wait(PATIENCE)
+    stop.set("sigint")
+    stop.watch(None)
+    assert stop.reason == "sigint"
+    child.may_end.set()
+    first.join(PATIENCE)
+
+
+def test_child_is_ended_however_stop_and_begin_meet() -> None:
+    for dummy in range(300):
+        stop, child = stop_with(), FakeChild()
+        barrier = threading.Barrier(2)
+
+        def set_stop(stop: Stop = stop, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait(PATIENCE)
+            stop.set("sigint")
+
+        thread = threading.Thread(target=set_stop)
+        thread.start()
+        barrier.wait(PATIENCE)
+        stop.watch(child)  # type: ignore[arg-type]
+        thread.join(PATIENCE)
+        assert child.ends >= 1
+
+
+# The whole of it.
+
+# What a guardian's process here runs: with a simulated service instead of the network, whose last state it leaves
+# behind, and less patience with a starter that does not read.
+DRIVER = """
+import json, os, sys
+from unit.simulated_fleet import Fleet
+from ansible_collections.community.paperspace.plugins.plugin_utils import _guardian
+state = sys.argv[1]
+fleet = Fleet(2)
+{setup}
+_guardian.Client = lambda connection: fleet.client(concurrency=1)
+say_last = _guardian.Speaker.end
+_guardian.Speaker.end = lambda speaker, message, patience: say_last(speaker, message, patience and 0.5)
+leave = os._exit
+def leave_behind(code):
+    names = [fleet.names(machine_id) for machine_id in fleet.machine_ids]
+    with open(state, "w") as stream:
+        json.dump({{"names": names, "done": fleet.service.done_counts(), "writes": fleet.writes()}}, stream)
+    leave(code)
+_guardian.os._exit = leave_behind
+_guardian.main()
+"""
+
+# The stand-in for ansible-playbook: it does as a file says that stands in its environment.
+ANSIBLE = """
+import json, os, signal, subprocess, sys, time
+
+def main():
+    with open(os.environ["SCRIPT"]) as stream:
+        script = json.load(stream)
+    folder = os.path.dirname(os.environ["SCRIPT"])
+    [limit] = [word[len("--limit=@"):] for word in sys.argv if word.startswith("--limit=@")]
+    with open(limit) as stream:
+        hosts = stream.read().split()
+    with open(os.path.join(folder, "commands"), "a") as stream:
+        print(json.dumps([sys.argv[-1], hosts]), file=stream)
+    if "--syntax-check" in sys.argv:
+        print(script.get("syntax", "fine"))
+        return 4 if "syntax" in script else 0
+    if "--list-hosts" in sys.argv:
+        for play in script["plays"]:
+            print(f"    hosts ({len(play)}):")
+            for host in play:
+                print(f"      {host}")
+        return 0
+    with open(os.environ["COMMUNITY_PAPERSPACE_GUARD_LEDGER"], "w") as ledger:
+        for number, line in enumerate(script["ledger"]):
+            print(json.dumps({"n": number, **line}), file=ledger, flush=True)
+    for text in script.get("says", ()):
+        print(text)
+    if script.get("background"):
+        code = "import time; time.sleep(600)"
+        subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=-3, stderr=-3)
+    if script.get("holds"):
+        with open(os.path.join(folder, "up"), "w"):
+            pass
+        time.sleep(600)
+    return script.get("rc", 0)
+"""
+
+
+def ledger(**fates: str) -> list[dict[str, Any]]:
+    """Of a playbook with one play for both hosts, whose fates are ok, failed, or begun."""
+    play = {"play": "p1", "name": "Patch", "hosts": list(HOSTS)}
+    lines: list[dict[str, Any]] = [
+        {"event": "start"},
+        {"event": "playbook", "ahead": [play]},
+        {"event": "play", **play},
+        {"event": "batch", "play": "p1", "hosts": list(HOSTS)},
+    ]
+    for host, fate in fates.items():
+        lines.append({"event": "touched", "host": host, "task": "Patch"})
+        if fate == "failed":
+            trouble = {"event": "failed", "host": host, "task": "Patch", "error": f"{host} has no {KEY}."}
+            lines.append({**trouble, "targets": [], "for_all": False})
+    if "begun" not in fates.values():
+        ended = [host for host in fates if fates[host] == "ok"]
+        lines.append({"event": "end", "play": "p1", "ended": ended, "end_play": False, "ahead": []})
+        lines.append({"event": "stats", "ahead": []})
+    return lines
+
+
+class Starter:
+    """Whoever starts a guardian, and the world around."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.work = folder / "work"
+        self.reports = folder / "reports"
+        for made in (self.work, self.reports, folder / "fake" / "ansible" / "cli"):
+            made.mkdir(parents=True)
+        for package in ("ansible", "ansible/cli"):
+            (folder / "fake" / package / "__init__.py").touch()
+        (folder / "fake" / "ansible" / "cli" / "playbook.py").write_text(ANSIBLE, encoding="utf-8")
+        self.mark = secrets.token_hex(8)
+        self.report = RunReport(
+            RUN,
+            playbooks=["patch.yml"],
+            wave_sizes=[2],
+            machines=[MachineReport(host, IDS[host]) for host in HOSTS],
+        )
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def script(self, **script: Any) -> None:
+        """What ansible-playbook is to do; all is well unless told otherwise."""
+        script.setdefault("ledger", ledger(web1="ok", web2="ok"))
+        (self.folder / "script.json").write_text(json.dumps(script), encoding="utf-8")
+
+    @property
+    def child_environment(self) -> dict[str, str]:
+        environment = {"PYTHONPATH": str(self.folder / "fake"), "SCRIPT": str(self.folder / "script.json")}
+        return {**environment, MARK: self.mark}
+
+    def order(self, **fields: Any) -> Order:
+        parent = ParentRun(
+            python=[sys.executable],
+            program="ansible-playbook",
+            cliargs={},
+            defaults={},
+            environ=self.child_environment,
+            color=False,
+            stdout_callback="default",
+            callbacks_enabled=[],
+            collection_paths=[],
+            collection_root="/nonexistent",
+            config_file=None,
+            vault_identities=[],
+            vault_password_file=None,
+            has_task_debugger=False,
+        )
+        order = Order(
+            self.report.to_dict(),
+            parent=asdict(parent),
+            connection={"api_key": KEY, "api_url": "http://127.0.0.1/v1"},
+            settings={"soak": 0.0, "safety_snapshot": False, "wait_timeout": 600.0},
+            work_folder=str(self.work),
+            report_folder=str(self.reports),
+        )
+        for name, value in fields.items():
+            setattr(order, name, value)
+        return order
+
+    def start(self, order: Order, setup: str = "") -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), MARK: self.mark}
+        process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER.format(setup=setup), str(self.folder / "state")],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self.processes.append(process)
+        self.tell(process, order_line(order))
+        return process
+
+    def tell(self, process: subprocess.Popen[bytes], text: str) -> None:
+        assert process.stdin
+        process.stdin.write(text.encode())
+        process.stdin.flush()
+
+    def end(self, process: subprocess.Popen[bytes]) -> list[dict[str, Any]]:
+        """What it says to its end, which comes by itself."""
+        assert process.stdout
+        assert process.stderr
+        output, errors = process.stdout.read(), process.stderr.read()
+        assert process.wait(PATIENCE) == 0, errors.decode()
+        assert KEY.encode() not in output + errors
+        return [json.loads(line) for line in output.splitlines()]
+
+    def run(self, order: Order | None = None, setup: str = "") -> dict[str, Any]:
+        """Its last message."""
+        process = self.start(order or self.order(), setup)
+        *said, last = self.end(process)
+        assert all(list(message) == ["say"] for message in said)
+        self.said = [message["say"] for message in said]
+        return last
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "state").read_text())
+        return found
+
+    @property
+    def commands(self) -> list[list[Any]]:
+        """The last word and the limit of each ansible-playbook."""
+        return [json.loads(line) for line in (self.folder / "commands").read_text().splitlines()]
+
+    def until_held(self) -> None:
+        wait_until((self.folder / "up").exists)
+
+    def alive(self) -> set[int]:
+        wanted = f"{MARK}={self.mark}".encode()
+        found = set()
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    found.add(int(entry.name))
+        return found
+
+    def close(self) -> None:
+        for process in self.alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        for started in self.processes:
+            started.wait(PATIENCE)
+            for stream in (started.stdin, started.stdout, started.stderr):
+                with contextlib.suppress(OSError):
+                    if stream:
+                        stream.close()
+
+
+@pytest.fixture
+def starter(tmp_path: Path) -> Iterator[Starter]:
+    starter = Starter(tmp_path)
+    starter.script()
+    yield starter
+    starter.close()
+
+
+def outcomes(message: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    return [(machine["outcome"], machine["closed"]) for machine in message["result"]["machines"]]
+
+
+ALL_OK = [("ok", "ok")] * 2
+ALL_BACK = [("rolled_back", "restored")] * 2
+
+
+def test_order_is_one_line(starter: Starter) -> None:
+    line = order_line(starter.order())
+    assert line.index("\n") == len(line) - 1
+    assert Order(**json.loads(line)) == starter.order()
+    assert KEY not in repr(starter.order())
+
+
+@LINUX
+def test_run_that_ends_well(starter: Starter) -> None:
+    starter.script(says=["PLAY [all]", f"The key is {KEY}."])
+    last = starter.run()
+    assert outcomes(last) == ALL_OK
+    assert last["result"]["status"] == "succeeded"
+    assert starter.state["names"] == [[f"{OPEN}-ok"]] * 2
+    assert starter.commands == [["patch.yml", [*HOSTS, "localhost"]]] * 2
+    # All that was said is in the log, and what is told at last in the report.
+    assert {"PLAY [all]", "The key is ********."} <= set(starter.said)
+    assert (starter.reports / f"{RUN}.log").read_text().splitlines() == "\n".join(starter.said).splitlines()
+    assert load_report(starter.reports / f"{RUN}.json").to_dict() == last["result"]
+    assert not starter.work.exists()
+    assert starter.alive() == set()
+
+
+@LINUX
+def test_machine_that_fails_is_rolled_back(starter: Starter) -> None:
+    starter.script(ledger=ledger(web1="failed", web2="ok"), rc=2)
+    last = starter.run()
+    assert outcomes(last) == [("rolled_back", "restored"), ("ok", "ok")]
+    assert last["result"]["machines"][0]["reason"]["error"] == "web1 has no ********."
+    assert starter.state["names"] == [[f"{OPEN}-restored"], [f"{OPEN}-ok"]]
+    assert starter.state["done"]["restores"] == 1
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        # The playbook's own end, without an end of its ledger.
+        ({"ledger": ledger(web1="ok", web2="ok")[:-1], "rc": 0}, ALL_BACK),
+        ({"ledger": ledger(web1="ok", web2="ok")[:5], "rc": 2}, ALL_BACK),
+        # Something else ended it, and the ledger is true to that moment.
+        ({"ledger": ledger(web1="ok", web2="ok")[:5], "rc": 250}, [("rolled_back", "restored"), ("untouched", "ok")]),
+        ({"ledger": [], "rc": 0}, ALL_BACK),
+        ({"ledger": ledger(web1="ok", web2="begun"), "rc": 99, "background": True}, ALL_BACK),
+    ],
+)
+def test_what_the_ledger_lacks_counts_against_machines(
+    starter: Starter, script: dict[str, Any], expected: list[Any]
+) -> None:
+    starter.script(**script)
+    assert outcomes(starter.run()) == expected
+    assert starter.alive() == set()
+
+
+@LINUX
+def test_run_that_must_not_begin_is_refused(starter: Starter) -> None:
+    last = starter.run(setup=f"fleet.made_snapshot('maint-{OTHER_RUN}')")
+    assert f"Run {OTHER_RUN} is still open on web1." in last["refused"]
+    assert starter.state["writes"] == []
+    assert not (starter.folder / "commands").exists()
+    assert not starter.work.exists()
+    assert list(starter.reports.glob("*.json")) == []
+
+
+@LINUX
+def test_playbook_that_is_wrong_is_refused(starter: Starter) -> None:
+    starter.script(syntax=f"ERROR! no action detected in task\n  {'x' * 3000}")
+    last = starter.run()
+    assert "patch.yml does not pass --syntax-check. ERROR! no action detected in task xxx" in last["refused"]
+    assert last["refused"].endswith("x…")
+    assert starter.state["writes"] == []
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("plays", "limit"),
+    [
+        ([["web1", "web2"]], [*HOSTS]),
+        ([["web1", "web2"], ["localhost"]], [*HOSTS, "localhost"]),
+        # Nobody needs it, and the limit leaves it out.
+        ([["web1", "localhost"]], [*HOSTS]),
+        ([["web1", "localhost"], ["localhost"]], None),
+    ],
+)
+def test_localhost_that_is_in_the_inventory(starter: Starter, plays: list[list[str]], limit: list[str] | None) -> None:
+    starter.script(plays=plays)
+    last = starter.run(starter.order(localhost_is_listed=True))
+    if limit is None:
+        assert "localhost is in the inventory, and patch.yml has a play on it together" in last["refused"]
+    else:
+        assert outcomes(last) == ALL_OK
+        assert starter.commands[-1] == ["patch.yml", limit]
+
+
+def stop_by_word(starter: Starter, process: subprocess.Popen[bytes]) -> None:
+    starter.tell(process, "nonsense\nstop sigint\n")
+
+
+def die(starter: Starter, process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin
+    process.stdin.close()
+
+
+def send_signals(starter: Starter, process: subprocess.Popen[bytes]) -> None:
+    # The first two mean nothing to it.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        process.send_signal(number)
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("stop", "ended_by"), [(stop_by_word, "sigint"), (die, "parent_died"), (send_signals, "sigterm")]
+)
+def test_run_that_is_stopped(starter: Starter, stop: Callable[..., None], ended_by: str) -> None:
+    starter.script(ledger=ledger(web1="begun"), holds=True, background=True)
+    process = starter.start(starter.order())
+    starter.until_held()
+    stop(starter, process)
+    *dummy, last = starter.end(process)
+    assert outcomes(last) == [("rolled_back", "restored"), ("untouched", "ok")]
+    assert (last["result"]["status"], last["result"]["ended_by"]) == ("failed", ended_by)
+    assert [child["rc"] for child in last["result"]["children"]] == [-signal.SIGTERM]
+    assert starter.alive() == set()
+
+
+@LINUX
+@pytest.mark.parametrize("is_dead", [False, True], ids=["hangs", "is_dead"])
+def test_starter_that_does_not_read_does_not_keep_it_from_its_work(starter: Starter, is_dead: bool) -> None:
+    starter.script(says=["x" * 1000] * 500, ledger=ledger(web1="failed", web2="ok"), rc=2)
+    process = starter.start(starter.order())
+    if is_dead:
+        assert process.stdout
+        process.stdout.close()
+    assert process.wait(PATIENCE) == 0
+    report = load_report(starter.reports / f"{RUN}.json")
+    assert [machine.outcome for machine in report.machines] == ["rolled_back", "ok"]
+
+
+@LINUX
+def test_check_mode_leaves_no_trace(starter: Starter) -> None:
+    starter.report.check_mode = True
+    last = starter.run(starter.order(report_folder=None))
+    assert [machine["outcome"] for machine in last["result"]["machines"]] == ["ok", "ok"]
+    assert starter.state["writes"] == []
+    assert list(starter.reports.iterdir()) == []
+
+
+@LINUX
+def test_report_that_cannot_be_written_keeps_the_playbook_from_beginning(starter: Starter) -> None:
+    starter.reports.rmdir()
+    starter.reports.write_text("in the way")
+    last = starter.run()
+    assert last["result"]["status"] == "failed"
+    assert outcomes(last) == [("untouched", "ok")] * 2
+    assert any(text.startswith("The report cannot be written: ") for text in starter.said)
+
+
+@LINUX
+def test_defect_of_the_guard_itself_rolls_back(starter: Starter) -> None:
+    setup = """
+from ansible_collections.community.paperspace.plugins.plugin_utils import _guard
+judge = _guard.judge
+def fail_once(*args):
+    _guard.judge = judge
+    raise KeyError("no such thing")
+_guard.judge = fail_once
+"""
+    last = starter.run(setup=setup)
+    assert outcomes(last) == ALL_BACK
+    assert last["result"]["status"] == "failed"
+    assert "The guard failed: KeyError: 'no such thing'" in last["result"]["problems"]
+    assert any("Traceback" in text for text in starter.said)
+
+
+# After the death of another.
+
+# The service as the dead guardian has left it.
+LEFT = f"[fleet.made_snapshot('{OPEN}', machine_id) for machine_id in fleet.machine_ids]"
+
+
+@contextlib.contextmanager
+def left_behind(starter: Starter, *, is_reused: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+    """A playbook that was begun, with web1, and its dead guardian's notes. C(is_reused): its number has another."""
+    starter.script(ledger=ledger(web1="begun"), holds=True)
+    for machine in starter.report.machines:
+        machine.wave, machine.outcome = 1, "maintaining"
+        machine.snapshot = SnapshotReport("unknown", OPEN, "created")
+        machine.times = {"snapshot": Span(1.0, 2.0), "maintenance": Span(3.0)}
+    starter.report.children.append(ChildReport(1, "patch.yml", began=3.0))
+    write_report(starter.report, starter.reports)
+    (starter.work / "limit").write_text("web1\nweb2\n", encoding="utf-8")
+    environment = {**starter.child_environment, LEDGER_VARIABLE: str(starter.work / "ledger-1")}
+    code = "from ansible.cli.playbook import main; main()"
+    command = [sys.executable, "-c", code, f"--limit=@{starter.work / 'limit'}", "patch.yml"]
+    with subprocess.Popen(command, env=environment, start_new_session=True) as playbook:
+        try:
+            starter.until_held()
+            start = "1" if is_reused else start_of(playbook.pid)
+            (starter.work / "child").write_text(f"{playbook.pid} {start} ledger-1", encoding="utf-8")
+            yield playbook
+        finally:
+            playbook.kill()
+
+
+@LINUX
+def test_successor_ends_the_playbook_and_undoes_what_it_did(starter: Starter) -> None:
+    with left_behind(starter) as playbook:
+        last = starter.run(starter.order(is_successor=True), LEFT)
+        assert playbook.wait(PATIENCE) == -signal.SIGTERM
+    assert outcomes(last) == [("rolled_back", "restored"), ("untouched", "ok")]
+    assert (last["result"]["status"], last["result"]["ended_by"]) == ("failed", "guardian_died")
+    assert starter.state["names"] == [[f"{OPEN}-restored"], [f"{OPEN}-ok"]]
+    assert load_report(starter.reports / f"{RUN}.json").to_dict() == last["result"]
+    assert not starter.work.exists()
+
+
+@LINUX
+def test_successor_leaves_a_process_alone_that_has_the_number_of_a_dead_one(starter: Starter) -> None:
+    with left_behind(starter, is_reused=True) as stranger:
+        last = starter.run(starter.order(is_successor=True), LEFT)
+        assert stranger.poll() is None
+    assert outcomes(last) == [("rolled_back", "restored"), ("untouched", "ok")]
+
+
+@LINUX
+@pytest.mark.parametrize("notes", [None, "", "17", "17 4", "17 4 ledger-"])
+def test_successor_without_whole_notes_rolls_everything_back(starter: Starter, notes: str | None) -> None:
+    with left_behind(starter):
+        (starter.work / "child").unlink()
+        if notes is not None:
+            (starter.work / "child").write_text(notes, encoding="utf-8")
+        last = starter.run(starter.order(is_successor=True), LEFT)
+    assert outcomes(last) == ALL_BACK
+
+
+@LINUX
+def test_successor_takes_the_word_of_a_report_that_has_ended(starter: Starter) -> None:
+    for machine in starter.report.machines:
+        machine.outcome = "ok"
+    starter.report.status = "succeeded"
+    write_report(starter.report, starter.reports)
+    last = starter.run(starter.order(is_successor=True), LEFT)
+    assert last["result"] == starter.report.to_dict()
+    assert starter.state["writes"] == []
