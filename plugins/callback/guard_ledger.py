@@ -305,7 +305,7 @@ class CallbackModule(CallbackBase):
             # With host_pattern_mismatch=error; a group may still be made.
             return None
         # A group that does not exist yet may be made by a play before this one.
-        return names if names or all(map(functools.partial(_is_known, inventory), patterns)) else None
+        return names if all(_is_known(inventory, pattern, has_matched=bool(names)) for pattern in patterns) else None
 
     def _inventory_of(self, play: Any) -> Any:
         return play.get_variable_manager()._inventory
@@ -318,9 +318,16 @@ class CallbackModule(CallbackBase):
         os.fsync(self._file.fileno())
 
 
-def _is_known(inventory: Any, pattern: str) -> bool:
+def _is_known(inventory: Any, pattern: str, *, has_matched: bool) -> bool:
     parts = [part.strip().lstrip("!&") for part in re.split("[:,]", pattern)]
-    return all(part == "localhost" or part in inventory.groups or part in inventory.hosts for part in parts)
+    return all(
+        part == "localhost"
+        or part in inventory.groups
+        or part in inventory.hosts
+        # With wildcards there is no telling what a part of several has matched.
+        or (has_matched and re.search(r"[*?~\[]", part) is not None)
+        for part in parts
+    )
 
 
 # ansible-core 2.19 gave these public names, and 2.16 has only the others.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ pytest.register_assert_rewrite("ansible_fixtures", "e2e.harness")
 
 from ansible_fixtures import Ansible, ansible, collections, simulator, simulator_process
 from e2e.harness import Controller
+
+# Under nohup it would be ignored, also by all that is started here.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 __all__ = ["ansible", "collections", "controller", "new_controller", "simulator", "simulator_process"]
 

@@ -480,9 +480,7 @@ def test_items_of_an_earlier_loop_are_forgotten(stage: Stage) -> None:
         ("localhost", ["localhost"]),
         # A play before it may make this group.
         ("later", None),
-        pytest.param(
-            ["web", "later"], None, marks=pytest.mark.xfail(strict=True, reason="_hosts_of takes what it knows")
-        ),
+        (["web", "later"], None),
         ("{{ where }}", None),
         (["web", "{{ where }}"], None),
         ("{% if x %}web{% endif %}", None),

@@ -7,6 +7,7 @@ What is true of a machine stands in the world, and is never taken from what the 
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -178,7 +179,7 @@ class World:
             if machine["outcome"] != "rolled_back":
                 # What the dead guard was told last is not known to anybody.
                 restores = self.of(machine["host"]).restores
-                restores[:] = [None for _ in restores]
+                restores[:] = [None] * len(restores)
 
     def take_over(self, begun: int) -> list[dict[str, Any]]:
         return self._ledgers[-1] if self._ledgers and len(self._ledgers) == begun else []
@@ -234,8 +235,8 @@ class World:
             return Report(list(self._each("create", machine_ids, self.fleet.__getitem__, self._create)))
         if verb == "rename":
             assert wish.new_name in (OK, RESTORED)
-            work = lambda machine, fault, dummy: self._rename(machine, fault, str(wish.new_name))  # noqa: E731
-            return Report(list(self._each("rename", machine_ids, self.fleet.__getitem__, work)))
+            rename = functools.partial(self._rename, str(wish.new_name))
+            return Report(list(self._each("rename", machine_ids, self.fleet.__getitem__, rename)))
         return Report(list(self._each("restore", machine_ids, self.fleet.__getitem__, self._restore)))
 
     def machines(self, wish: MachineWish) -> Report:
@@ -379,7 +380,7 @@ class World:
             machine.machine_id, status=status, error="It is not known." if fault else None, safety_snapshot_id="safe"
         )
 
-    def _rename(self, machine: Machine, fault: str, new_name: str) -> SnapshotOutcome:
+    def _rename(self, new_name: str, machine: Machine, fault: str, dummy: str) -> SnapshotOutcome:
         outcome = SnapshotOutcome(machine.machine_id, status="renamed", name=new_name)
         old, new = machine.named(OPEN), machine.named(new_name)
         if new and not old:
@@ -591,7 +592,8 @@ def outcomes(report: RunReport | None) -> list[str]:
 
 def chosen(chance: random.Random) -> Script:
     """A script in which little goes wrong, or much."""
-    playbook, host, call = (lambda: chance.choice(PLAYBOOKS)), (lambda: chance.choice(FLEET)), chance.randint
+    playbook, host = functools.partial(chance.choice, PLAYBOOKS), functools.partial(chance.choice, FLEET)
+    call = chance.randint
     faults = {}
     for dummy in range(max(0, call(-2, 3))):
         verb = chance.choice(sorted(FAULTS))
