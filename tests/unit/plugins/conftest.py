@@ -6,6 +6,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
+
+# The same examples each time. `HYPOTHESIS_PROFILE=default` tries others.
+settings.register_profile("steady", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 # What requests and this collection read from the environment.
 _PREFIXES = ("PAPERSPACE_", "REQUESTS_", "CURL_", "SSL_CERT_")
