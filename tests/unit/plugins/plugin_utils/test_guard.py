@@ -85,6 +85,8 @@ class Script:
     # The playbooks that break down when so much of them is done, and those whose play on localhost fails.
     crashes: Mapping[str, float] = field(default_factory=dict)
     elsewhere: frozenset[str] = frozenset()
+    # Those that cannot be run any more once so many were.
+    broken: Mapping[str, int] = field(default_factory=dict)
     # By verb and host, one for each time that the service is asked.
     faults: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     errors: Mapping[int, type[PaperspaceError]] = field(default_factory=dict)
@@ -245,6 +247,8 @@ class World:
 
     def check_playbook(self, playbook: str, hosts: Sequence[str]) -> None:
         self._call(f"check_playbook {playbook}")
+        if len(self.runs) >= self.script.broken.get(playbook, 10**9):
+            raise InputError(f"{playbook} is broken.")
 
     def run_playbook(self, playbook: str, hosts: Sequence[str]) -> tuple[int, list[dict[str, Any]]]:
         self._call(f"run_playbook {playbook}")
@@ -540,6 +544,8 @@ def check(world: World, report: RunReport | None) -> None:
         except AssertionError as error:
             raise AssertionError(f"{machine}\n{world.of(machine.host)}\n{report.problems}") from error
     assert [child.playbook for child in report.children][: len(world.runs)] == [name for name, dummy in world.runs]
+    if report.scope == "fleet" and "not_started" in outcomes(report):
+        assert "ok" not in outcomes(report), "a fleet stands or falls"
     is_good = all(machine.outcome in ("ok", "untouched") for machine in report.machines)
     assert report.status == ("succeeded" if is_good and not report.problems else "failed")
     assert report.ended_by == (world.stopped or "end") or (world.stopped and report.ended_by == "end")
@@ -606,6 +612,7 @@ def chosen(chance: random.Random) -> Script:
         serial=chance.choice([9, 1, 2]),
         crashes={playbook(): chance.random()} if chance.random() < 0.2 else {},
         elsewhere=frozenset([playbook()] if chance.random() < 0.1 else ()),
+        broken={playbook(): call(1, 6)} if chance.random() < 0.1 else {},
         faults=faults,
         errors=dict.fromkeys(range(first, last + 1), error) if kind < 0.3 else {},
         deleted={host(): call(1, 12)} if chance.random() < 0.15 else {},
@@ -933,6 +940,18 @@ def test_fleet_is_rolled_back_when_a_problem_ends_it() -> None:
     assert outcomes(report) == ["rolled_back", "rolled_back", "rolled_back", "not_started"]
 
 
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [("wave", "ok ok not_started not_started"), ("fleet", "rolled_back rolled_back not_started not_started")],
+)
+def test_playbook_that_was_broken_since_the_last_wave_is_not_begun(scope: str, expected: str) -> None:
+    world, report = drive(Script(broken={"verify.yml": 2}), planned(scope=scope))
+    check(world, report)
+    assert outcomes(report) == expected.split()
+    assert report
+    assert report.problems == ["Wave 2 was not begun: verify.yml is broken."]
+
+
 def test_machine_that_is_gone_does_not_keep_others_from_being_closed() -> None:
     world, report = drive(Script(deleted={"db1": 3}), planned(waves=[4]))
     assert all(world.of(host).run_names() == [OK] for host in ("web1", "web2", "web3"))
@@ -1023,6 +1042,11 @@ def test_all_playbooks_are_checked() -> None:
     world = Unbegun(Script())
     refuse(world)
     assert world.calls == ["existing_snapshots", "check_playbook patch.yml", "check_playbook verify.yml"]
+
+
+def test_playbook_that_is_broken_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^No maintenance was begun: patch\.yml is broken\.$"):
+        refuse(Unbegun(Script(broken={"patch.yml": 0})))
 
 
 def test_run_that_is_open_is_refused_with_the_commands_that_resolve_it() -> None:
