@@ -9,6 +9,7 @@ import json
 import os
 import queue
 import secrets
+import selectors
 import signal
 import subprocess
 import sys
@@ -340,6 +341,10 @@ def main():
     with open(os.path.join(folder, "commands"), "a") as stream:
         print(json.dumps([sys.argv[-1], hosts]), file=stream)
     if "--syntax-check" in sys.argv:
+        if script.get("holds_check"):
+            with open(os.path.join(folder, "up"), "w"):
+                pass
+            time.sleep(600)
         print(script.get("syntax", "fine"))
         return 4 if "syntax" in script else 0
     if "--list-hosts" in sys.argv:
@@ -405,6 +410,7 @@ class Starter:
             machines=[MachineReport(host, IDS[host]) for host in HOSTS],
         )
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.output = b""
 
     def script(self, **script: Any) -> None:
         """What ansible-playbook is to do; all is well unless told otherwise."""
@@ -468,7 +474,7 @@ class Starter:
         """What it says to its end, which comes by itself."""
         assert process.stdout
         assert process.stderr
-        output, errors = process.stdout.read(), process.stderr.read()
+        output, errors = self.output + process.stdout.read(), process.stderr.read()
         assert process.wait(PATIENCE) == 0, errors.decode()
         assert KEY.encode() not in output + errors
         return [json.loads(line) for line in output.splitlines()]
@@ -493,6 +499,14 @@ class Starter:
 
     def until_held(self) -> None:
         wait_until((self.folder / "up").exists)
+
+    def until_said(self, process: subprocess.Popen[bytes], text: str) -> None:
+        assert process.stdout
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while text.encode() not in self.output:
+                assert selector.select(PATIENCE)
+                self.output += os.read(process.stdout.fileno(), 100_000)
 
     def alive(self) -> set[int]:
         wanted = f"{MARK}={self.mark}".encode()
@@ -645,14 +659,28 @@ def send_signals(starter: Starter, process: subprocess.Popen[bytes]) -> None:
     ("stop", "ended_by"), [(stop_by_word, "sigint"), (die, "parent_died"), (send_signals, "sigterm")]
 )
 def test_run_that_is_stopped(starter: Starter, stop: Callable[..., None], ended_by: str) -> None:
-    starter.script(ledger=ledger(web1="begun"), holds=True, background=True)
+    starter.script(ledger=ledger(web1="begun"), holds=True, background=True, says=["It goes on."])
     process = starter.start(starter.order())
     starter.until_held()
+    # The output is live.
+    starter.until_said(process, "It goes on.")
     stop(starter, process)
     *dummy, last = starter.end(process)
     assert outcomes(last) == [("rolled_back", "restored"), ("untouched", "ok")]
     assert (last["result"]["status"], last["result"]["ended_by"]) == ("failed", ended_by)
     assert [child["rc"] for child in last["result"]["children"]] == [-signal.SIGTERM]
+    assert starter.alive() == set()
+
+
+@LINUX
+def test_run_that_is_stopped_before_it_begins(starter: Starter) -> None:
+    starter.script(holds_check=True)
+    process = starter.start(starter.order())
+    starter.until_held()
+    stop_by_word(starter, process)
+    *dummy, last = starter.end(process)
+    assert last == {"refused": "No maintenance was begun: The run was stopped."}
+    assert starter.state["writes"] == []
     assert starter.alive() == set()
 
 
@@ -712,14 +740,17 @@ LEFT = f"[fleet.made_snapshot('{OPEN}', machine_id) for machine_id in fleet.mach
 
 
 @contextlib.contextmanager
-def left_behind(starter: Starter, *, is_reused: bool = False) -> Iterator[subprocess.Popen[bytes]]:
-    """A playbook that was begun, with web1, and its dead guardian's notes. C(is_reused): its number has another."""
+def left_behind(starter: Starter, *, is_reused: bool = False, begun: int = 1) -> Iterator[subprocess.Popen[bytes]]:
+    """A playbook that was begun, with web1, and its dead guardian's notes.
+
+    C(is_reused): another process has its number. C(begun): how many playbooks were, by the report.
+    """
     starter.script(ledger=ledger(web1="begun"), holds=True)
     for machine in starter.report.machines:
         machine.wave, machine.outcome = 1, "maintaining"
         machine.snapshot = SnapshotReport("unknown", OPEN, "created")
         machine.times = {"snapshot": Span(1.0, 2.0), "maintenance": Span(3.0)}
-    starter.report.children.append(ChildReport(1, "patch.yml", began=3.0))
+    starter.report.children += [ChildReport(1, "patch.yml", began=3.0)] * begun
     write_report(starter.report, starter.reports)
     (starter.work / "limit").write_text("web1\nweb2\n", encoding="utf-8")
     environment = {**starter.child_environment, LEDGER_VARIABLE: str(starter.work / "ledger-1")}
@@ -767,11 +798,20 @@ def test_successor_without_whole_notes_rolls_everything_back(starter: Starter, n
 
 
 @LINUX
+def test_successor_does_not_read_the_ledger_of_an_earlier_playbook(starter: Starter) -> None:
+    """The guardian died between its report and the playbook's start."""
+    with left_behind(starter, begun=2):
+        last = starter.run(starter.order(is_successor=True), LEFT)
+    assert outcomes(last) == ALL_BACK
+
+
+@LINUX
 def test_successor_takes_the_word_of_a_report_that_has_ended(starter: Starter) -> None:
+    order = starter.order(is_successor=True)
     for machine in starter.report.machines:
         machine.outcome = "ok"
     starter.report.status = "succeeded"
     write_report(starter.report, starter.reports)
-    last = starter.run(starter.order(is_successor=True), LEFT)
+    last = starter.run(order, LEFT)
     assert last["result"] == starter.report.to_dict()
     assert starter.state["writes"] == []
