@@ -452,7 +452,8 @@ class Starter:
         return order
 
     def start(self, order: Order, setup: str = "") -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), MARK: self.mark}
+        path = os.pathsep.join(filter(None, sys.path))
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "", MARK: self.mark}
         process = subprocess.Popen(
             [sys.executable, "-c", DRIVER.format(setup=setup), str(self.folder / "state")],
             env=environment,
