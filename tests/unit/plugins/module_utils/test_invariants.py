@@ -368,7 +368,12 @@ class Invariants(RuleBasedStateMachine):
         report = self.run(task, Trouble())
         if report is None:
             return
-        if any(self.clear_up(task, outcome) for outcome in report.outcomes):
+        unsure = [outcome for outcome in report.outcomes if task.kind == "present" and outcome.status == "unsure"]
+        if unsure:
+            # Where it is not known whether a snapshot is good, the user deletes it by its id, as the error says.
+            ids = [outcome.to_result()["id"] for outcome in unsure]
+            options = {"state": "absent", "snapshot_ids": ids}
+            assert self.run(Task("absent", (), options, "deletes"), Trouble()) is not None
             report = self.run(task, Trouble())
             assert report is not None
         assert not [outcome for outcome in report.outcomes if outcome.is_bad and self.is_possible(task, outcome)]
@@ -387,14 +392,6 @@ class Invariants(RuleBasedStateMachine):
         """Whether a machine can be brought to what is asked: a snapshot can be renamed where there is just one."""
         names = [item["name"] for item in self.service.snapshots(outcome.machine_id)]
         return task.kind != "rename" or sum(name in OWN_NAMES[:2] for name in names) == 1
-
-    def clear_up(self, task: Task, outcome: Outcome) -> bool:
-        """Where it is not known whether a snapshot is good, the user deletes it by its id, as the error says."""
-        if outcome.status != "unsure" or task.kind != "present":
-            return False
-        options = {"state": "absent", "snapshot_ids": [outcome.to_result()["id"]]}
-        assert self.run(Task("absent", (), options, "deletes"), Trouble()) is not None
-        return True
 
     # What holds always
 
