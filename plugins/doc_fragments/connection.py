@@ -48,7 +48,8 @@ options:
     default: 8
   concurrency:
     description:
-      - How many requests may be in flight at once. This is one budget for the whole task, however many machines it has.
+      - How many requests may be in flight at once, from V(1) to V(1000). This is one budget for the whole task, however
+        many machines it has.
     type: int
     default: 16
 requirements:

@@ -29,6 +29,8 @@ KEY_VARIABLE = "PAPERSPACE_API_KEY"
 URL_VARIABLE = "PAPERSPACE_API_URL"
 # Sockets take no timeout of any length.
 LONGEST_REQUEST = 86_400
+# The pool of connections sets its places up one by one.
+MOST_AT_ONCE = 1000
 
 # What may stand in an HTTP header and cannot break out of it; requests would put the key in its own error text.
 _KEY = re.compile(r"[\x21-\x7e]+")
@@ -74,8 +76,8 @@ def connection_from(options: Mapping[str, Any], environ: Mapping[str, str], home
         )
     if retries < 0:
         raise InputError(f"retries must be 0 or more, not {retries}.")
-    if concurrency < 1:
-        raise InputError(f"concurrency must be 1 or more, not {concurrency}.")
+    if not 1 <= concurrency <= MOST_AT_ONCE:
+        raise InputError(f"concurrency must be 1 to {MOST_AT_ONCE}, not {concurrency}.")
     return Connection(
         api_key=_checked_key(find_api_key(options, environ, home)),
         api_url=checked_url(options.get("api_url") or environ.get(URL_VARIABLE) or DEFAULT_API_URL),

@@ -318,6 +318,8 @@ def test_a_url_that_cannot_be_used_is_refused_and_not_shown(home: Path, url: str
         ("retries", -1),
         ("concurrency", 0),
         ("concurrency", -5),
+        ("concurrency", 1001),
+        ("concurrency", 10**9),
     ],
 )
 def test_numbers_out_of_range_are_refused_by_name(home: Path, option: str, value: float) -> None:

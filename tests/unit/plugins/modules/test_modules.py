@@ -174,6 +174,110 @@ def test_bad_input_is_one_error_and_no_request(
     assert len(fleet.service.log) == 0
 
 
+# What no number of seconds, requests or tries can be, by option.
+NUMBERS: dict[str, tuple[Any, ...]] = {
+    "concurrency": (0, -1, 1001, "many"),
+    "request_timeout": (0, -0.5, "nan", "inf", "long"),
+    "retries": (-1, "often"),
+    "wait_timeout": (0, -1, "nan", "inf", "long"),
+    "wait_interval": (0, -1, "nan", "inf", "often"),
+}
+USUAL: dict[str, dict[str, Any]] = {
+    "paperspace_snapshot": {"name": "before"},
+    "paperspace_snapshot_info": {},
+    "paperspace_machine": {"state": "stopped"},
+    "paperspace_machine_info": {},
+}
+WAITING = ("wait_timeout", "wait_interval")
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        (name, option, value)
+        for name in MODULES
+        for option, values in NUMBERS.items()
+        for value in values
+        if option not in WAITING or not name.endswith("_info")
+    ],
+)
+def test_impossible_number_is_one_error_and_no_request(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, option: str, value: Any
+) -> None:
+    fleet = Fleet()
+    options = {**CONNECT, **USUAL[name], "machine_ids": fleet.machine_ids, option: value}
+    answer, code = run(monkeypatch, capsys, name, options, fleet)
+    assert (answer["failed"], code) == (True, 1)
+    assert option in answer["msg"]
+    assert "\n" not in answer["msg"]
+    assert len(fleet.service.log) == 0
+
+
+FLEET_TASKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "present": ("paperspace_snapshot", {"name": "new"}),
+    "rename": ("paperspace_snapshot", {"name": "old", "new_name": "new"}),
+    "absent": ("paperspace_snapshot", {"state": "absent", "name": "old"}),
+    "prune": ("paperspace_snapshot", {"state": "absent", "name_prefix": "old", "keep": 0}),
+    "restored": ("paperspace_snapshot", {"state": "restored", "name": "old"}),
+    "stopped": ("paperspace_machine", {"state": "stopped"}),
+    "settings": ("paperspace_machine", {"auto_snapshot": {"enabled": True}}),
+}
+
+
+@pytest.mark.parametrize("task", FLEET_TASKS)
+def test_fleet_with_unknown_ids_is_left_alone_unless_they_may_be_skipped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], task: str
+) -> None:
+    fleet = Fleet(3)
+    for machine_id in fleet.machine_ids:
+        fleet.made_snapshot("old", machine_id)
+    name, wish = FLEET_TASKS[task]
+    ids = ["psnobody", *fleet.machine_ids, "psnoone"]
+    options = {**CONNECT, **wish, "machine_ids": ids}
+    answer, code = run(monkeypatch, capsys, name, options, fleet)
+    assert (answer["failed"], code) == (True, 1)
+    assert "No machine has the id psnobody, psnoone. Nothing was touched" in answer["msg"]
+    assert fleet.writes() == []
+    answer, code = run(monkeypatch, capsys, name, {**options, "skip_missing": True}, fleet)
+    assert code == 0
+    entries = answer["machines" if name == "paperspace_machine" else "snapshots"]
+    assert [entry["machine_id"] for entry in entries] == ids
+    assert [entry["status"] == "skipped" for entry in entries] == [True, False, False, False, True]
+    assert len(fleet.writes()) == 3
+
+
+@pytest.mark.parametrize("task", FLEET_TASKS)
+def test_machine_that_is_named_more_than_once_is_handled_once_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], task: str
+) -> None:
+    fleet = Fleet(3)
+    for machine_id in fleet.machine_ids:
+        fleet.made_snapshot("old", machine_id)
+    first, second, third = fleet.machine_ids
+    name, wish = FLEET_TASKS[task]
+    options = {**CONNECT, **wish, "machine_ids": [second, first, second, third, first, second]}
+    answer, code = run(monkeypatch, capsys, name, options, fleet)
+    assert code == 0
+    entries = answer["machines" if name == "paperspace_machine" else "snapshots"]
+    assert [entry["machine_id"] for entry in entries] == [second, first, third]
+    assert len(fleet.writes()) == 3
+    (warning,) = [text for text in answer["warnings"] if "more than once" in text]
+    assert f"machine_ids names {second}, {first} more than once" in warning
+
+
+@pytest.mark.parametrize("state", ["absent", "restored"])
+def test_snapshot_that_is_named_more_than_once_is_handled_once_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: str
+) -> None:
+    fleet = Fleet()
+    snapshot_id = fleet.made_snapshot("old")
+    options = {**CONNECT, "state": state, "snapshot_ids": [snapshot_id, snapshot_id]}
+    answer, code = run(monkeypatch, capsys, "paperspace_snapshot", options, fleet)
+    assert (code, len(answer["snapshots"]), len(fleet.writes())) == (0, 1, 1)
+    (warning,) = [text for text in answer["warnings"] if "more than once" in text]
+    assert f"snapshot_ids names {snapshot_id} more than once" in warning
+
+
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "HTML": ({"action": "html", "status": 403}, "without JSON"),
     "nothing": ({"action": "empty"}, "without JSON: (empty)"),
