@@ -262,7 +262,7 @@ def test_the_key_of_pspace(ansible: Ansible, simulator: Simulator) -> None:
         ({"name_pattern": "~web("}, "name_pattern '~web(' is not a regular expression"),
         ({"retries": "many"}, "retries"),
         ({"retries": -1}, "retries must be 0 or more"),
-        ({"concurrency": 0}, "concurrency must be 1 or more"),
+        ({"concurrency": 0}, "concurrency must be 1 to 1000"),
         ({"request_timeout": 0}, "request_timeout must be more than 0"),
         ({"api_url": "http://api.example.test/v1"}, "only for loopback addresses"),
         ({"api_url": "{{ nowhere }}"}, "the template of api_url cannot be evaluated"),

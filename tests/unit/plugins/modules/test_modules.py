@@ -246,6 +246,13 @@ def test_fleet_with_unknown_ids_is_left_alone_unless_they_may_be_skipped(
     assert len(fleet.writes()) == 3
 
 
+def warnings_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the module warns of; Ansible keeps warnings for the whole process."""
+    warnings: list[str] = []
+    monkeypatch.setattr(basic.AnsibleModule, "warn", lambda _module, warning: warnings.append(warning))
+    return warnings
+
+
 @pytest.mark.parametrize("task", FLEET_TASKS)
 def test_machine_that_is_named_more_than_once_is_handled_once_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], task: str
@@ -253,6 +260,7 @@ def test_machine_that_is_named_more_than_once_is_handled_once_with_a_warning(
     fleet = Fleet(3)
     for machine_id in fleet.machine_ids:
         fleet.made_snapshot("old", machine_id)
+    warnings = warnings_of(monkeypatch)
     first, second, third = fleet.machine_ids
     name, wish = FLEET_TASKS[task]
     options = {**CONNECT, **wish, "machine_ids": [second, first, second, third, first, second]}
@@ -261,7 +269,7 @@ def test_machine_that_is_named_more_than_once_is_handled_once_with_a_warning(
     entries = answer["machines" if name == "paperspace_machine" else "snapshots"]
     assert [entry["machine_id"] for entry in entries] == [second, first, third]
     assert len(fleet.writes()) == 3
-    (warning,) = [text for text in answer["warnings"] if "more than once" in text]
+    (warning,) = warnings
     assert f"machine_ids names {second}, {first} more than once" in warning
 
 
@@ -271,10 +279,11 @@ def test_snapshot_that_is_named_more_than_once_is_handled_once_with_a_warning(
 ) -> None:
     fleet = Fleet()
     snapshot_id = fleet.made_snapshot("old")
+    warnings = warnings_of(monkeypatch)
     options = {**CONNECT, "state": state, "snapshot_ids": [snapshot_id, snapshot_id]}
     answer, code = run(monkeypatch, capsys, "paperspace_snapshot", options, fleet)
     assert (code, len(answer["snapshots"]), len(fleet.writes())) == (0, 1, 1)
-    (warning,) = [text for text in answer["warnings"] if "more than once" in text]
+    (warning,) = warnings
     assert f"snapshot_ids names {snapshot_id} more than once" in warning
 
 
