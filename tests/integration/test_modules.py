@@ -214,6 +214,7 @@ def test_an_action_group_gives_defaults_to_every_module(simulator: Simulator, an
 def refused_options(ids: dict[str, str]) -> dict[str, tuple[str, dict[str, Any], str]]:
     """Bad input by name: module, options, and what the message must say."""
     one = ids["web1"]
+    stopped = {"machine_id": one, "state": "stopped"}
     return {
         "http to elsewhere": (
             SNAPSHOT,
@@ -232,7 +233,20 @@ def refused_options(ids: dict[str, str]) -> dict[str, tuple[str, dict[str, Any],
         "id that is a path": (SNAPSHOT, {"machine_id": "../v1/auth", "name": "x"}, "not an id"),
         "snapshot id that is a path": (SNAPSHOT, {"snapshot_id": "a/b", "state": "absent"}, "not an id"),
         "no time": (SNAPSHOT, {"machine_id": one, "name": "x", "wait_timeout": 0}, "wait_timeout"),
+        "interval negative": (SNAPSHOT, {"machine_id": one, "name": "x", "wait_interval": -1}, "wait_interval"),
+        "interval no number": (
+            MACHINE,
+            {"machine_id": one, "state": "stopped", "wait_interval": "often"},
+            "wait_interval",
+        ),
+        "no time for a request": (
+            MACHINE,
+            {"machine_id": one, "state": "stopped", "request_timeout": 0},
+            "request_timeout",
+        ),
         "no requests at once": (SNAPSHOT_INFO, {"concurrency": 0}, "concurrency"),
+        "too many requests at once": (SNAPSHOT, {"machine_id": one, "name": "x", "concurrency": 10**9}, "1 to 1000"),
+        "unknown machine to stop": (MACHINE, {"machine_ids": [one, "psnobody"], "state": "stopped"}, "psnobody"),
         "info of a path": (MACHINE_INFO, {"machine_id": "a?b"}, "not an id"),
         "nothing to do": (MACHINE, {"machine_id": one}, "nothing to do"),
         "save_count": (MACHINE, {"machine_id": one, "auto_snapshot": {"save_count": 11}}, "0 to 10"),
