@@ -167,6 +167,10 @@ class Client:
     def snapshot(self, snapshot_id: str) -> Snapshot:
         return self._get(f"/snapshots/{checked_id(snapshot_id)}", parse_snapshot)
 
+    def snapshot_page(self, cursor: str | None, *, retries: int | None = None) -> Listed[Snapshot]:
+        """One page of the whole team's snapshots, newest first, and the cursor of the next."""
+        return self._page("/snapshots", parse_snapshot, {}, cursor, retries)
+
     def snapshot_pages(self, machine_id: str | None = None) -> Pages[Snapshot]:
         """Snapshots of the team or of one machine, newest first, a page at a time."""
         return self._pages("/snapshots", parse_snapshot, _of_machine(machine_id))

@@ -19,6 +19,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
     RateLimited,
     Refused,
 )
+from ansible_collections.community.paperspace.plugins.module_utils._feed import Feed
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import NO_PROGRESS, Outcome, Progress
 from ansible_collections.community.paperspace.plugins.module_utils._proof import is_clear_failure
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Recent, running
@@ -55,6 +56,8 @@ class Task:
     # The ids of events that cannot be what a request did whose answer is lost: they are another request's.
     settled_events: set[str] = field(default_factory=set)
     progress: Progress = NO_PROGRESS
+    # What new snapshots there are, where that is read for the whole fleet.
+    feed: Feed | None = None
 
 
 def watched(task: Task, outcome: Outcome, procedure: Procedure[None]) -> Procedure[None]:
@@ -81,13 +84,13 @@ def send_once(
     request: Callable[[], T],
     find: Callable[[], T | None],
     *,
-    joins: bool = False,
+    join: Callable[[], T | None] | None = None,
     is_safe: bool = False,
 ) -> Procedure[T]:
     """Send a request that must not be carried out twice, and return its result.
 
     A busy machine is waited for. When the answer is lost, C(find) looks for what the request did (None: no trace
-    of it); it is sent again only when nothing came of it for as long as an answer may take. C(joins): what C(find)
+    of it); it is sent again only when nothing came of it for as long as an answer may take. C(join): what it
     finds after a busy machine was waited for is as good as the own, though somebody else did it. C(is_safe): the
     transport has sent it again already, as often as it may.
     """
@@ -105,7 +108,7 @@ def send_once(
             outcome.waits_for = f"The machine was busy ({busy})"
             yield from _until_free(task, outcome.machine_id, busy_pause, is_own_possible=was_lost)
             busy_pause = longer(busy_pause)
-            if joins and (found := (yield from keep_looking(find))) is not None:
+            if join is not None and (found := (yield from keep_looking(join))) is not None:
                 return found
         except AnswerLost as lost:
             sent_before = outcome.was_sent if not was_lost else sent_before

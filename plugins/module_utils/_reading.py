@@ -21,6 +21,7 @@ from typing import Protocol, TypeVar
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client, Pages
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, NotFound
+from ansible_collections.community.paperspace.plugins.module_utils._feed import Feed
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine, Snapshot
 
 # "More than ten minutes in one transition is a fault in the vendor's own words" (FACTS.md); after a day an event
@@ -123,6 +124,8 @@ class Reader:
         self._snapshots_ahead: Future[list[Snapshot] | None] | None = None
         self._recent_ahead: Future[Recent] | None = None
         self._recent_as_of = 0.0
+        # The ids of all snapshots of the team, where they were read.
+        self._team_snapshot_ids: frozenset[str] | None = None
 
     def read_ahead(self, machine_ids: Sequence[str]) -> None:
         """Begin to read the lists for C(machines) and C(snapshots) side by side, where there are many pages."""
@@ -163,6 +166,7 @@ class Reader:
             items, self._snapshots_ahead = self._snapshots_ahead.result(), None
         else:
             items = self._snapshots_of_team(len(machine_ids))
+        self._team_snapshot_ids = None if items is None else frozenset(item.id for item in items)
         return self._by_machine(machine_ids, items, lambda machine_id: snapshots_of(self._client, machine_id))
 
     def snapshots_by_id(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
@@ -171,6 +175,12 @@ class Reader:
         missing = [snapshot_id for snapshot_id in snapshot_ids if snapshot_id not in found]
         found.update((key, snapshot) for key, snapshot in self._each(missing, self._snapshot_if_any) if snapshot)
         return {snapshot_id: found[snapshot_id] for snapshot_id in snapshot_ids if snapshot_id in found}
+
+    def feed(self) -> Feed | None:
+        """What comes up after the list of the team's snapshots was read; None where it was not."""
+        if self._team_snapshot_ids is None:
+            return None
+        return Feed(lambda cursor: self._client.snapshot_page(cursor, retries=0), self._team_snapshot_ids)
 
     def owners(self, name: str, besides: Sequence[str]) -> list[str]:
         """Some other machines that have a snapshot of this name, for a message: as far as a few pages show."""

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client, Listed
 from ansible_collections.community.paperspace.plugins.module_utils._errors import DeadlinePassed, PaperspaceError
+from ansible_collections.community.paperspace.plugins.module_utils._feed import Feed
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import NO_PROGRESS, Progress
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine
 
@@ -53,13 +54,24 @@ class NextLook:
 
 
 @dataclass(frozen=True)
+class NewSnapshots:
+    """Resumes with the machine's snapshots that came up during the task, newest first, as they were C(since) then.
+
+    For tasks with a feed.
+    """
+
+    machine_id: str
+    since: float
+
+
+@dataclass(frozen=True)
 class Pause:
     """Resumes with None after so many seconds."""
 
     seconds: float
 
 
-Step: TypeAlias = "Call | EventEnd | NextLook | Pause"
+Step: TypeAlias = "Call | EventEnd | NextLook | NewSnapshots | Pause"
 T = TypeVar("T")
 Procedure = Generator[Step, Any, T]
 Item = TypeVar("Item", Event, Machine)
@@ -194,6 +206,7 @@ class Scheduler:
         deadline: float,
         interval: float | None = None,
         progress: Progress = NO_PROGRESS,
+        feed: Feed | None = None,
     ) -> None:
         self._clock = client.clock
         self._sleep = client.sleep
@@ -202,6 +215,9 @@ class Scheduler:
         self._interval = interval
         self._progress = progress
         self._next_look = float("inf")
+        self._feed = feed
+        # As of when the feed has to be known.
+        self._feed_due = float("-inf")
         self._event_watch: PageWatch[Event] = PageWatch(
             lambda cursor: client.event_page(cursor, retries=0), lambda event_id: client.event(event_id, retries=0)
         )
@@ -214,6 +230,7 @@ class Scheduler:
         self._events: dict[str, list[Procedure[None]]] = {}
         self._last_seen: dict[str, Event] = {}
         self._looks: dict[str, list[Procedure[None]]] = {}
+        self._new_snapshots: dict[Procedure[None], NewSnapshots] = {}
         self._pauses: list[tuple[float, int, Procedure[None]]] = []
         self._numbers = itertools.count()
         self._waiting_since: dict[Procedure[None], float] = {}
@@ -224,7 +241,7 @@ class Scheduler:
         self._next_look = self._progress.look(self._clock())
         for procedure in procedures:
             self._resume(procedure, None)
-        while self._calls or self._events or self._looks or self._pauses:
+        while self._calls or self._events or self._looks or self._new_snapshots or self._pauses:
             self._await_something()
             now = self._clock()
             if now >= self._next_look:
@@ -275,10 +292,13 @@ class Scheduler:
         if self._looks:
             for machine in self._machine_watch.look(self._looks.keys()).values():
                 self._resume_all(self._looks, machine.id, machine)
+        if self._feed is not None and self._feed.as_of < self._feed_due:
+            self._feed.read(self._clock(), max(1, -(-(len(self._events) + len(self._new_snapshots)) // LARGEST_PAGE)))
+            self._resume_with_new_snapshots(self._feed)
         self._next_poll = float("inf")
-        if self._events or self._looks:
+        if self._events or self._looks or self._new_snapshots:
             # The one that began to wait last sets the pace.
-            waiting = itertools.chain(*self._events.values(), *self._looks.values())
+            waiting = itertools.chain(*self._events.values(), *self._looks.values(), self._new_snapshots)
             youngest = max(self._waiting_since[procedure] for procedure in waiting)
             interval = self._interval_after(began - youngest)
             if self._interval is None and (self._event_watch.is_behind or self._machine_watch.is_behind):
@@ -292,9 +312,14 @@ class Scheduler:
     def _give_up(self) -> None:
         """Past the deadline: end all waiting. Calls under way are left to end by their own timeout."""
         for_events = [(procedure, self._last_seen[key]) for key in self._events for procedure in self._events[key]]
-        for_others = [*itertools.chain(*self._looks.values()), *(pause[2] for pause in self._pauses)]
+        for_others = [
+            *itertools.chain(*self._looks.values()),
+            *self._new_snapshots,
+            *(pause[2] for pause in self._pauses),
+        ]
         self._events.clear()
         self._looks.clear()
+        self._new_snapshots.clear()
         self._pauses.clear()
         for procedure, event in for_events:
             self._throw(procedure, self._deadline_passed(event))
@@ -308,6 +333,12 @@ class Scheduler:
     def _resume_all(self, waiting: dict[str, list[Procedure[None]]], key: str, value: Any) -> None:
         for procedure in waiting.pop(key, []):
             self._resume(procedure, value)
+
+    def _resume_with_new_snapshots(self, feed: Feed) -> None:
+        for procedure, step in list(self._new_snapshots.items()):
+            if step.since <= feed.as_of:
+                del self._new_snapshots[procedure]
+                self._resume(procedure, feed.of_machine(step.machine_id))
 
     def _resume(self, procedure: Procedure[None], value: Any) -> None:
         try:
@@ -335,6 +366,9 @@ class Scheduler:
         if isinstance(step, EventEnd) and step.event.has_ended:
             self._resume(procedure, step.event)
             return
+        if isinstance(step, NewSnapshots) and self._feed is not None and step.since <= self._feed.as_of:
+            self._resume(procedure, self._feed.of_machine(step.machine_id))
+            return
         now = self._clock()
         if isinstance(step, Pause):
             heapq.heappush(self._pauses, (now + step.seconds, next(self._numbers), procedure))
@@ -345,6 +379,11 @@ class Scheduler:
         if isinstance(step, EventEnd):
             self._events.setdefault(step.event.id, []).append(procedure)
             self._last_seen[step.event.id] = step.event
+            # What the event makes is asked for when it has ended; by then it can be known.
+            self._feed_due = now
+        elif isinstance(step, NewSnapshots):
+            self._new_snapshots[procedure] = step
+            self._feed_due = max(self._feed_due, step.since)
         else:
             self._looks.setdefault(step.machine_id, []).append(procedure)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import partial
 
@@ -33,7 +34,13 @@ from ansible_collections.community.paperspace.plugins.module_utils._procedures i
 )
 from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof, State, needs_events_since, prove
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Recent, events_of, snapshots_of
-from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Call, EventEnd, Pause, Procedure
+from ansible_collections.community.paperspace.plugins.module_utils._scheduler import (
+    Call,
+    EventEnd,
+    NewSnapshots,
+    Pause,
+    Procedure,
+)
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Action, named
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Snapshot
 
@@ -60,15 +67,20 @@ def create(task: Task, outcome: SnapshotOutcome) -> Procedure[None]:
         found = named(snapshots_of(client, machine_id), name)
         return (found[0], None) if found else None
 
+    def find_first() -> tuple[Snapshot, Event | None] | None:
+        found = named(snapshots_of(client, machine_id), name)
+        return (found[-1], None) if found else None
+
     if (yield from until_idle(task, outcome)):
         # What was running may have been a create of this very name, sent by a controller that died.
-        earlier = yield Call(find)
+        earlier = yield Call(find_first)
         if earlier is not None:
             yield from ensure(task, outcome, earlier[0])
             return
     sent: tuple[Snapshot, Event | None] = yield from send_once(
-        task, outcome, lambda: client.create_snapshot(machine_id, name), find, joins=True
+        task, outcome, lambda: client.create_snapshot(machine_id, name), find, join=find_first
     )
+    answered = client.clock()
     snapshot, event = sent
     if event is None and not outcome.was_sent:
         yield from ensure(task, outcome, snapshot, task.recent)
@@ -80,6 +92,46 @@ def create(task: Task, outcome: SnapshotOutcome) -> Procedure[None]:
         is_done = yield from _adopt(task, outcome, snapshot)
     if is_done:
         outcome.status = "created"
+        yield from _leave_the_first(task, outcome, snapshot, answered)
+
+
+def _leave_the_first(task: Task, outcome: SnapshotOutcome, own: Snapshot, since: float) -> Procedure[None]:
+    """Of several snapshots of one name the first stays, so that all controllers that made one agree which.
+
+    The service does not keep two controllers that find no snapshot from making one each. C(since): when the own one
+    was there. If the list cannot be read by then, the own one stays.
+    """
+    earlier = named((yield from _older_than(task, own, since)), own.name)
+    if not earlier:
+        return
+    first = earlier[-1]
+    try:
+        proof = yield from _await_proof(task, outcome, first, None)
+    except Refused:
+        return
+    if proof.state is State.DONE:
+        yield from delete(task, outcome, own)
+        outcome.take_snapshot(first)
+        outcome.status = "unchanged"
+    elif proof.state is not State.FAILED:
+        outcome.status = ""
+        raise Unsure(
+            f"Snapshot {own.id} was made, but somebody else made {first.id} of the same name at the same time, and "
+            f"{proof.describe()}. Delete one of them by its id (state=absent)."
+        )
+
+
+def _older_than(task: Task, own: Snapshot, since: float) -> Procedure[Sequence[Snapshot]]:
+    """The machine's snapshots that are older than this one, newest first, as far as they came up during the task."""
+    listed: Sequence[Snapshot] = ()
+    try:
+        if task.feed is not None:
+            listed = yield NewSnapshots(own.machine_id, since)
+        if all(item.id != own.id for item in listed):
+            listed = yield Call(lambda: snapshots_of(task.client, own.machine_id))
+    except PaperspaceError:
+        return ()
+    return list(itertools.dropwhile(lambda item: item.id != own.id, listed))[1:]
 
 
 def _follow_create(task: Task, outcome: SnapshotOutcome, event: Event, snapshot: Snapshot) -> Procedure[bool]:

@@ -105,7 +105,9 @@ def _carry_out(
     deadline = client.begin_wait(wish.wait_timeout)
     progress.begin([action.outcome for action in due], client.clock())
     machine_count = len({action.outcome.machine_id for action in due})
-    task = Task(client, reader.recent(machine_count), wish.wait, wish.wait_timeout, progress=progress)
+    feed = reader.feed() if any(action.snapshot is None for action in due) else None
+    recent = reader.recent(machine_count)
+    task = Task(client, recent, wish.wait, wish.wait_timeout, progress=progress, feed=feed)
     procedures = [
         one_after_another(
             [
@@ -119,8 +121,9 @@ def _carry_out(
         )
         for of_machine in group(due, lambda action: action.outcome.machine_id).values()
     ]
-    scheduler = Scheduler(client, executor, deadline=deadline, interval=wish.wait_interval, progress=progress)
-    scheduler.run(procedures)
+    Scheduler(client, executor, deadline=deadline, interval=wish.wait_interval, progress=progress, feed=feed).run(
+        procedures
+    )
 
 
 class _Planner:

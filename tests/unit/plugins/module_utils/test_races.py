@@ -1,0 +1,202 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controllers that make a snapshot of one name at the same time: the service lets them, and one has to be left."""
+
+from __future__ import annotations
+
+import queue
+from collections import Counter
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from unit.simulated_fleet import Fleet, only, statuses
+from unit.virtual_time import VirtualClock, VirtualPool, VirtualQueue
+
+from ansible_collections.community.paperspace.plugins.module_utils import _scheduler
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Report
+from simulator.service import Request, Response
+
+NAME = "maint-20251231T235959Z-1a2b"
+
+
+class Race:
+    """Somebody else makes a snapshot of the same name on a machine just before this task does."""
+
+    def __init__(self, fleet: Fleet, machine_id: str | None = None, *, is_quick: bool = False, **fault: Any) -> None:
+        self.fleet = fleet
+        self.machine_id = machine_id or fleet.machine_id
+        self.others_id: str | None = None
+        self._is_quick = is_quick
+        self._fault = fault
+        self._handle = fleet.service.handle
+        fleet.service.handle = self._intrude  # type: ignore[method-assign]
+
+    def _intrude(self, request: Request) -> Response:
+        if request.method == "POST" and self.others_id is None and self.machine_id.encode() in request.body:
+            self.others_id = ""
+            rule = self.fleet.fault("event", method="POST", **self._fault) if self._fault else None
+            self.others_id, _event_id = self.fleet.begin_snapshot(NAME, self.machine_id)
+            if rule is not None:
+                self.fleet.service.faults.remove(rule)
+            if self._is_quick:
+                self.fleet.later()
+        return self._handle(request)
+
+
+@pytest.mark.parametrize("is_quick", [False, True])
+def test_the_first_stays_and_the_own_one_goes(is_quick: bool) -> None:
+    fleet = Fleet(busy="queue")
+    race = Race(fleet, is_quick=is_quick)
+    report = fleet.run(name=NAME)
+    result = only(report)
+    assert (result["status"], result["id"], result["error"]) == ("unchanged", race.others_id, None)
+    assert [item["id"] for item in fleet.service.snapshots(fleet.machine_id)] == [race.others_id]
+    assert [call.split()[0] for call in fleet.writes()] == ["POST", "DELETE"]
+    assert not report.outcomes[0].is_changed
+
+
+def around_the_first_post(
+    fleet: Fleet, *, before: Callable[[], None] = lambda: None, after: Callable[[], None] = lambda: None
+) -> None:
+    """Let somebody else do something just before or just after this task's first POST."""
+    handle = fleet.service.handle
+
+    def intrude(request: Request) -> Response:
+        if request.method != "POST":
+            return handle(request)
+        fleet.service.handle = handle  # type: ignore[method-assign]
+        before()
+        response = handle(request)
+        after()
+        return response
+
+    fleet.service.handle = intrude  # type: ignore[method-assign]
+
+
+def test_busy_machine_is_joined_by_the_first_of_several() -> None:
+    fleet = Fleet(busy="conflict")
+    ids: list[str] = []
+
+    def two_others() -> None:
+        ids.append(fleet.made_snapshot(NAME))
+        ids.append(fleet.begin_snapshot(NAME)[0])
+
+    around_the_first_post(fleet, before=two_others)
+    result = only(fleet.run(name=NAME))
+    assert (result["status"], result["id"]) == ("unchanged", ids[0])
+
+
+def test_what_comes_second_is_left_to_who_made_it() -> None:
+    fleet = Fleet(busy="queue")
+    ids: list[str] = []
+    around_the_first_post(fleet, after=lambda: ids.append(fleet.begin_snapshot(NAME)[0]))
+    result = only(fleet.run(name=NAME))
+    assert result["status"] == "created"
+    assert [call.split()[0] for call in fleet.writes()] == ["POST"]
+    assert [item["id"] for item in fleet.service.snapshots(fleet.machine_id)] == [result["id"], *ids]
+
+
+def test_own_one_stays_where_that_of_the_other_failed() -> None:
+    fleet = Fleet(busy="queue")
+    race = Race(fleet, state="error", error="no space")
+    result = only(fleet.run(name=NAME))
+    assert result["status"] == "created"
+    assert result["id"] != race.others_id
+    assert [call.split()[0] for call in fleet.writes()] == ["POST"]
+
+
+def test_both_are_named_where_it_is_not_known_whether_that_of_the_other_is_done() -> None:
+    fleet = Fleet(busy="queue")
+    race = Race(fleet, state="error", error=None)
+    result = only(fleet.run(name=NAME))
+    assert result["status"] == "unsure"
+    assert result["id"] in result["error"]
+    assert str(race.others_id) in result["error"]
+    assert [call.split()[0] for call in fleet.writes()] == ["POST"]
+
+
+def test_snapshot_of_the_other_that_goes_away_leaves_the_own_one() -> None:
+    fleet = Fleet(busy="queue")
+    race = Race(fleet, is_quick=True)
+    inner, lists = fleet.service.handle, []
+
+    def gone_at_the_last_look(request: Request) -> Response:
+        if request.method == "GET" and request.path == "/snapshots" and race.others_id:
+            lists.append(request)
+            if len(lists) == 2:
+                world = fleet.service.world
+                world._drop_snapshot(world.snapshots.get(race.others_id))  # type: ignore[arg-type]
+        return inner(request)
+
+    fleet.service.handle = gone_at_the_last_look  # type: ignore[method-assign]
+    assert only(fleet.run(name=NAME))["status"] == "created"
+    assert [call.split()[0] for call in fleet.writes()] == ["POST"]
+
+
+def test_list_that_cannot_be_read_leaves_the_own_one() -> None:
+    fleet = Fleet(busy="queue")
+    fleet.fault("status", method="GET", path="/snapshots", status=403, after_change=True)
+    assert only(fleet.run(name=NAME))["status"] == "created"
+
+
+@pytest.mark.parametrize("is_feed_broken", [False, True])
+def test_only_machines_with_two_are_touched_in_a_fleet(is_feed_broken: bool) -> None:
+    fleet = Fleet(150, busy="queue", is_history_whole=False)
+    for machine_id in fleet.machine_ids[::2]:
+        fleet.service.add_snapshot(machine_id, "before")
+    if is_feed_broken:
+        fleet.fault("html", method="GET", path="/snapshots", status=502, nth=[3, 4])
+    raced = fleet.machine_ids[70]
+    race = Race(fleet, raced)
+    report = fleet.run(name=NAME)
+    expected = ["unchanged" if machine_id == raced else "created" for machine_id in fleet.machine_ids]
+    assert statuses(report) == expected
+    assert Counter(call.split()[0] for call in fleet.writes()) == {"POST": 150, "DELETE": 1}
+    assert fleet.names(raced) == ([NAME] if raced not in fleet.machine_ids[::2] else ["before", NAME])
+    assert race.others_id in [item["id"] for item in fleet.service.snapshots(raced)]
+
+
+def test_looking_for_others_costs_a_page_for_120_new_snapshots_and_no_more() -> None:
+    fleet = Fleet(250, is_history_whole=False)
+    for machine_id in fleet.machine_ids:
+        for dummy in range(4):
+            fleet.service.add_snapshot(machine_id, "before")
+    assert set(statuses(fleet.run(name=NAME))) == {"created"}
+    lists = [entry for entry in fleet.service.log if entry.path == "/snapshots" and entry.method == "GET"]
+    # Nine for the 1,000 that were there, and three for what is new.
+    assert len(lists) == 9 + 3
+
+
+def test_own_snapshot_that_becomes_visible_late_is_looked_for_by_its_machine() -> None:
+    fleet = Fleet(3, busy="queue", snapshot_invisible_seconds=4.0)
+    race = Race(fleet)
+    report = fleet.run(name=NAME)
+    assert statuses(report) == ["unchanged", "created", "created"]
+    assert [item["id"] for item in fleet.service.snapshots(fleet.machine_id)] == [race.others_id]
+
+
+@pytest.mark.parametrize("busy", ["conflict", "queue"])
+@pytest.mark.parametrize("machines", [1, 5, 130])
+def test_four_controllers_at_once_leave_one_snapshot_and_agree_on_it(
+    monkeypatch: pytest.MonkeyPatch, machines: int, busy: str
+) -> None:
+    clock = VirtualClock()
+    simple_queue = lambda: VirtualQueue(clock)  # noqa: E731
+    monkeypatch.setattr(_scheduler, "queue", SimpleNamespace(SimpleQueue=simple_queue, Empty=queue.Empty))
+    fleet = Fleet(machines, clock=clock, is_history_whole=False, busy=busy, latency_seconds=0.05)
+    controllers = VirtualPool(clock, 4)
+
+    def run() -> Report:
+        task = Fleet.__new__(Fleet)
+        task.__dict__.update(fleet.__dict__, executor=VirtualPool(clock, 4))
+        return task.run(name=NAME, connection={"concurrency": 8})
+
+    reports = [future.result() for future in [controllers.submit(run) for dummy in range(4)]]
+    assert {status for report in reports for status in statuses(report)} == {"created", "unchanged"}
+    for number, machine_id in enumerate(fleet.machine_ids):
+        (left,) = fleet.service.snapshots(machine_id)
+        outcomes = [report.outcomes[number].to_result() for report in reports]
+        assert {outcome["id"] for outcome in outcomes} == {left["id"]}
+        assert [outcome["status"] for outcome in outcomes].count("created") == 1
