@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import queue
+import re
 from collections import Counter
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -154,6 +155,7 @@ def test_cell(cell: Cell) -> None:
     assert_exit_is_honest(run)
     assert_others_are_not_disturbed(run, cell)
     assert_limits_are_kept_to(run)
+    assert_nothing_is_sent_too_often(run, cell)
     # What is still under way ends now, or never does.
     run.fleet.later(DAY)
     assert_just_what_was_asked_is_done(run, cell)
@@ -239,6 +241,16 @@ def assert_others_are_not_disturbed(run: Run, cell: Cell) -> None:
     for machine_id, (done, said) in timings.items():
         assert done <= expected[machine_id][0]
         assert said <= expected[machine_id][1] + QUICKEST_POLL
+
+
+def assert_nothing_is_sent_too_often(run: Run, cell: Cell) -> None:
+    """The request that does the work goes out no more often than retries allow; who is busy may be asked again."""
+    if cell.fault.is_busy or (cell.busy == "conflict" and not cell.operation.is_repeatable):
+        return
+    path = re.compile(f"{cell.operation.method} {cell.operation.path}")
+    sent = sum(path.fullmatch(call) is not None for call in run.fleet.service.log.calls())
+    others = len(run.fleet.machine_ids) - len(run.hit)
+    assert sent <= others + len(run.hit) * (1 + RETRIES)
 
 
 def assert_limits_are_kept_to(run: Run) -> None:
