@@ -243,3 +243,12 @@ def test_name_of_a_closed_run_is_not_given_before_there_is_a_proof() -> None:
     result = only(fleet.run(name="maint-20260101T000000Z-1a2b-ok"))
     assert result["status"] == "failed"
     assert fleet.writes() == []
+
+
+@pytest.mark.parametrize("how", ["repeat", "null", "missing"])
+def test_fleet_of_more_than_a_page_is_waited_for_though_lists_break_off(how: str) -> None:
+    fleet = Fleet(250, snapshot_seconds=20.0)
+    fleet.fault("cursor", method="GET", cursor=how)
+    assert set(statuses(fleet.run(name="before", wait_timeout=120))) == {"created"}
+    assert set(statuses(fleet.change(state="stopped", wait_timeout=120))) == {"stopped"}
+    assert fleet.service.done_counts()["creates"] == 250
