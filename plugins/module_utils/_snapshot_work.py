@@ -127,7 +127,8 @@ def _older_than(task: Task, own: Snapshot, since: float) -> Procedure[Sequence[S
     try:
         if task.feed is not None:
             listed = yield NewSnapshots(own.machine_id, since)
-        if all(item.id != own.id for item in listed):
+        # It is seldom not the only one; then the names of the others may have changed by now.
+        if [item.id for item in listed] != [own.id]:
             listed = yield Call(lambda: snapshots_of(task.client, own.machine_id))
     except PaperspaceError:
         return ()

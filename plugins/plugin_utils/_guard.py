@@ -290,21 +290,19 @@ class Guard:
             why = {machine.host: f"Whether another run is open on it is not known: {error}" for machine in machines}
             listing = {}
         for machine in machines:
-            for run_id in self._open_runs(listing.get(machine.machine_id, ())):
-                if run_id != self._report.run_id:
-                    why[machine.host] = self._open_run_sentences(run_id, [machine.host])
-                elif machine.snapshot.status == "unchanged":
-                    why[machine.host] = "Another controller has begun with it in the same run."
+            for run in self._runs(listing.get(machine.machine_id, ())):
+                if not run.is_closed and run.run_id != self._report.run_id:
+                    why[machine.host] = self._open_run_sentences(run.run_id, [machine.host])
+                elif run.is_closed and run.run_id == self._report.run_id:
+                    why[machine.host] = "Another controller was faster in the same run, which is over on it."
+            if machine.snapshot.status == "unchanged":
+                why.setdefault(machine.host, "Another controller has begun with it in the same run.")
         left = [machine for machine in machines if machine.host in why]
         for machine in left:
             machine.outcome = "no_snapshot"
             machine.reason = Reason(machine.host, None, why[machine.host])
             self._ports.say(f"{machine.host} is left alone: {machine.reason.error}")
         return [machine for machine in left if machine.snapshot.status != "unchanged"]
-
-    def _open_runs(self, snapshots: Iterable[Snapshot]) -> list[str]:
-        """The ids of the runs that are open by these snapshots of a machine."""
-        return [run.run_id for run in self._runs(snapshots) if not run.is_closed]
 
     def _runs(self, snapshots: Iterable[Snapshot]) -> list[RunName]:
         manual = [snapshot for snapshot in snapshots if not snapshot.is_auto_snapshot]

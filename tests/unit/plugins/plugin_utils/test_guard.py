@@ -1007,6 +1007,15 @@ def test_machine_that_another_controller_has_begun_with_in_the_same_run_is_left_
     assert report.status == "failed"
 
 
+def test_machine_that_another_controller_has_maintained_in_the_same_run_is_left_alone() -> None:
+    world, report = drive(Script(intruders={"web2": (1, f"{OPEN}-ok")}), planned(waves=[4], budget=1))
+    assert outcomes(report) == ["ok", "no_snapshot", "ok", "ok"]
+    assert ("delete", ["web2"]) in world.written
+    assert report
+    assert report.machines[1].reason
+    assert report.machines[1].reason.error == "Another controller was faster in the same run, which is over on it."
+
+
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="MachineReport.is_open takes the snapshot for its own")
 def test_snapshot_of_another_controller_is_not_told_of_as_what_this_one_has_left() -> None:
     """Whoever follows the command to resolve the run would undo what the other one is doing."""
