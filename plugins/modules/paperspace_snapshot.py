@@ -159,10 +159,11 @@ snapshots:
         - V(timed_out) when it did not end within O(wait_timeout). The work may still finish; the same task run again
           waits for it.
         - V(failed) when it is known not to have been done.
-        - V(unsure) when the API does not show whether it was done; RV(snapshots[].error) says what is known. So it is when
-          the event of a create or a restore ends in error without a reason, when the answer to a request was lost and
-          nothing that could tell of it was answered within O(wait_timeout), when a snapshot of the name is there that
-          cannot be proven done, and when the snapshot that O(safety_snapshot) took cannot be told from others.
+        - V(unsure) when the API does not show whether it was done; RV(snapshots[].error) says what is known. So it is
+          when the event of a create or a restore ends in error without a reason, when the answer to a request
+          was lost and nothing that could tell of it was answered within O(wait_timeout), when a snapshot of
+          the name is there that cannot be proven done, and when the snapshot that O(safety_snapshot) took
+          cannot be told from others.
         - V(skipped) when there is nothing to work on and O(skip_missing=true).
       type: str
       sample: created

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 from collections import Counter
 from collections.abc import Callable
@@ -183,7 +184,7 @@ def test_four_controllers_at_once_leave_one_snapshot_and_agree_on_it(
     monkeypatch: pytest.MonkeyPatch, machines: int, busy: str
 ) -> None:
     clock = VirtualClock()
-    simple_queue = lambda: VirtualQueue(clock)  # noqa: E731
+    simple_queue = functools.partial(VirtualQueue, clock)
     monkeypatch.setattr(_scheduler, "queue", SimpleNamespace(SimpleQueue=simple_queue, Empty=queue.Empty))
     fleet = Fleet(machines, clock=clock, is_history_whole=False, busy=busy, latency_seconds=0.05)
     controllers = VirtualPool(clock, 4)
