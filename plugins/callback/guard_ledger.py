@@ -43,9 +43,9 @@ from ansible.errors import AnsibleError
 from ansible.executor.play_iterator import PlayIterator
 from ansible.plugins.callback import CallbackBase
 
+from ansible_collections.community.paperspace.plugins.plugin_utils._ledger import MACHINES_SUFFIX
+
 _PATH_VARIABLE = "COMMUNITY_PAPERSPACE_GUARD_LEDGER"
-# Beside the ledger: the id of each host's machine, as far as the inventory has it in this variable.
-MACHINES_SUFFIX = ".machines"
 _ID = "paperspace_id"
 _STRANGERS = 3
 

@@ -49,7 +49,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._command_line
     limit_file_text,
 )
 from ansible_collections.community.paperspace.plugins.plugin_utils._guard import Guard, Settings
-from ansible_collections.community.paperspace.plugins.plugin_utils._ledger import read_ledger
+from ansible_collections.community.paperspace.plugins.plugin_utils._ledger import MACHINES_SUFFIX, read_ledger
 from ansible_collections.community.paperspace.plugins.plugin_utils._progress import ProgressLines
 from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
     RunReport,
@@ -249,7 +249,7 @@ class World:
         limit = self._limit_file(hosts, with_localhost=self._with_localhost)
         argv = child_command(self._parent, playbook, limit)
         ids = {host: self._order.ids_in_inventory[host] for host in hosts if host in self._order.ids_in_inventory}
-        Path(f"{ledger}.machines").write_text(json.dumps(ids), encoding="utf-8")
+        Path(f"{ledger}{MACHINES_SUFFIX}").write_text(json.dumps(ids), encoding="utf-8")
         child = Child(argv, child_environment(self._parent, ledger), self.say)
         self._stop.watch(child)
         (self._work / "child").write_text(f"{child.pid} {start_of(child.pid)} {ledger.name}", encoding="utf-8")

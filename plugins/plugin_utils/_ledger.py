@@ -17,6 +17,9 @@ from typing import Any
 
 from ansible_collections.community.paperspace.plugins.plugin_utils._report import Reason
 
+# Beside the ledger, for the callback: the id of each host's machine, as far as the inventory has it in paperspace_id.
+MACHINES_SUFFIX = ".machines"
+
 
 @dataclass(frozen=True)
 class Verdict:

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import marked_processes
+
 from ansible_collections.community.paperspace.plugins.plugin_utils._report import load_report
 from ansible_fixtures import KEY, Ansible, Simulator
 
@@ -156,13 +158,7 @@ def wait_until(condition: Callable[[], Any], timeout: float, explain: Callable[[
 
 def marked(mark: str) -> set[int]:
     """The processes that have the mark of a run in their environment; not those that are dead already."""
-    wanted = f"{MARK}={mark}".encode()
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                found.add(int(folder.name))
-    return found
+    return marked_processes.marked(MARK, mark)
 
 
 def kill_marked(mark: str) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
+import pytest
 import requests
 
+from ansible_collections.community.paperspace.plugins.module_utils import _module, _transport
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
 from ansible_collections.community.paperspace.plugins.module_utils._connection import Connection
 from ansible_collections.community.paperspace.plugins.module_utils._machines import MachineWish, run_machines
@@ -152,3 +154,19 @@ def only(report: Report) -> dict[str, Any]:
     """The one entry of the result, as the user sees it."""
     (outcome,) = report.outcomes
     return outcome.to_result()
+
+
+def attach(monkeypatch: pytest.MonkeyPatch, fleet: Fleet) -> None:
+    """Let modules and actions reach a simulated fleet, in its time."""
+
+    def session(*_arguments: Any) -> requests.Session:
+        made = requests.Session()
+        made.mount("http://", SimulatorAdapter(fleet.service))
+        return made
+
+    monkeypatch.setattr(_transport, "open_session", session)
+    monkeypatch.setattr(
+        _module,
+        "Client",
+        lambda connection: Client(connection, clock=fleet.clock.now, sleep=fleet.clock.sleep, random=lambda: 0.5),
+    )

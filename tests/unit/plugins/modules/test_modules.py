@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 import yaml
 from ansible.module_utils import basic
-from unit.simulated_fleet import API_URL, KEY, Fleet
+from unit.simulated_fleet import API_URL, KEY, Fleet, attach
 
 from ansible_collections.community.paperspace.plugins.doc_fragments import connection, waiting
-from ansible_collections.community.paperspace.plugins.module_utils import _client, _module, _transport
+from ansible_collections.community.paperspace.plugins.module_utils import _module
 from ansible_collections.community.paperspace.plugins.module_utils._connection import CONNECTION_SPEC
-from simulator.session import SimulatorAdapter
 
 PLUGINS = "ansible_collections.community.paperspace.plugins"
 MODULES = ("paperspace_snapshot", "paperspace_snapshot_info", "paperspace_machine", "paperspace_machine_info")
@@ -88,19 +86,7 @@ def run(
 ) -> tuple[dict[str, Any], int]:
     """The module's one answer and its exit code, as Ansible gets them."""
     if fleet is not None:
-        client = _client.Client
-
-        def session(*_arguments: Any) -> requests.Session:
-            made = requests.Session()
-            made.mount("http://", SimulatorAdapter(fleet.service))
-            return made
-
-        monkeypatch.setattr(_transport, "open_session", session)
-        monkeypatch.setattr(
-            _module,
-            "Client",
-            lambda connection: client(connection, clock=fleet.clock.now, sleep=fleet.clock.sleep, random=lambda: 0.5),
-        )
+        attach(monkeypatch, fleet)
     given = {"_ansible_remote_tmp": "/tmp", "_ansible_keep_remote_files": False, **options}
     monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode())
     monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)

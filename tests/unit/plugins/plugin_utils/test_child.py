@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from marked_processes import marked
 
 from ansible_collections.community.paperspace.plugins.plugin_utils import _child
 from ansible_collections.community.paperspace.plugins.plugin_utils._child import Child, start_of
@@ -98,13 +99,7 @@ class Stage:
         return json.loads(done.stdout) if done.stdout else None
 
     def alive(self) -> set[int]:
-        wanted = f"{MARK}={self.mark}".encode()
-        found = set()
-        for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                    found.add(int(entry.name))
-        return found
+        return marked(MARK, self.mark)
 
     def told(self) -> set[str]:
         return {path.name for path in self.folder.iterdir()}

@@ -22,6 +22,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from marked_processes import marked
 from unit.simulated_fleet import KEY, Fleet
 
 from ansible_collections.community.paperspace.plugins.plugin_utils import _guardian
@@ -510,13 +511,7 @@ class Starter:
                 self.output += os.read(process.stdout.fileno(), 100_000)
 
     def alive(self) -> set[int]:
-        wanted = f"{MARK}={self.mark}".encode()
-        found = set()
-        for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                    found.add(int(entry.name))
-        return found
+        return marked(MARK, self.mark)
 
     def close(self) -> None:
         for process in self.alive():

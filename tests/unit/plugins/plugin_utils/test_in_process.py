@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 from collections.abc import Callable, Mapping
@@ -13,11 +14,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import requests
 import yaml
 from ansible import constants
 from ansible.parsing.dataloader import DataLoader
 from ansible.utils.unsafe_proxy import wrap_var
+from unit import simulated_fleet
 from unit.simulated_fleet import API_URL, KEY, Fleet
 
 from ansible_collections.community.paperspace.plugins.action import (
@@ -26,14 +27,13 @@ from ansible_collections.community.paperspace.plugins.action import (
     paperspace_snapshot,
     paperspace_snapshot_info,
 )
-from ansible_collections.community.paperspace.plugins.module_utils import _client, _module, _transport
+from ansible_collections.community.paperspace.plugins.module_utils import _module
 from ansible_collections.community.paperspace.plugins.plugin_utils import _in_process, _live
 from ansible_collections.community.paperspace.plugins.plugin_utils._in_process import (
     InProcessAction,
     plain,
     without_secrets,
 )
-from simulator.session import SimulatorAdapter
 
 ACTIONS: dict[str, type[InProcessAction]] = {
     "paperspace_machine": paperspace_machine.ActionModule,
@@ -80,22 +80,7 @@ def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def attach(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fleet], None]:
     """Let actions reach a simulated fleet, in its time."""
 
-    def to(fleet: Fleet) -> None:
-        client = _client.Client
-
-        def session(*_arguments: Any) -> requests.Session:
-            made = requests.Session()
-            made.mount("http://", SimulatorAdapter(fleet.service))
-            return made
-
-        monkeypatch.setattr(_transport, "open_session", session)
-        monkeypatch.setattr(
-            _module,
-            "Client",
-            lambda connection: client(connection, clock=fleet.clock.now, sleep=fleet.clock.sleep, random=lambda: 0.5),
-        )
-
-    return to
+    return functools.partial(simulated_fleet.attach, monkeypatch)
 
 
 @pytest.fixture
