@@ -265,7 +265,10 @@ class Guard:
                 entry.error,
             )
             machine.outcome = "snapshotted" if entry.status in _PROVEN else "no_snapshot"
-            if machine.outcome == "no_snapshot":
+            if not is_successor and (entry.status == "unchanged" or (entry.id and not entry.was_sent)):
+                machine.snapshot.status, machine.snapshot.error = "unchanged", None
+                self._leave(machine, "Another controller has begun with it in the same run.")
+            elif machine.outcome == "no_snapshot":
                 machine.reason = Reason(machine.host, None, entry.error or "No snapshot was made.")
                 self._ports.say(f"{machine.host} has no proven snapshot and is left alone: {machine.reason.error}")
         if not self._report.check_mode:
@@ -276,10 +279,9 @@ class Guard:
         self._end(wave, "snapshot")
 
     def _leave_to_others(self, machines: Sequence[MachineReport]) -> list[MachineReport]:
-        """Give up the machines that another run has begun with since this one was let begin.
+        """Give up the machines that another run has begun with since this one was let begin, and return them.
 
         That is looked at once more after the snapshots are there, so that of two runs at least one sees the other.
-        Returns those that have a snapshot of this run to be deleted.
         """
         if not machines:
             return []
@@ -295,14 +297,15 @@ class Guard:
                     why[machine.host] = self._open_run_sentences(run.run_id, [machine.host])
                 elif run.is_closed and run.run_id == self._report.run_id:
                     why[machine.host] = "Another controller was faster in the same run, which is over on it."
-            if machine.snapshot.status == "unchanged":
-                why.setdefault(machine.host, "Another controller has begun with it in the same run.")
         left = [machine for machine in machines if machine.host in why]
         for machine in left:
-            machine.outcome = "no_snapshot"
-            machine.reason = Reason(machine.host, None, why[machine.host])
-            self._ports.say(f"{machine.host} is left alone: {machine.reason.error}")
-        return [machine for machine in left if machine.snapshot.status != "unchanged"]
+            self._leave(machine, why[machine.host])
+        return left
+
+    def _leave(self, machine: MachineReport, why: str) -> None:
+        machine.outcome = "no_snapshot"
+        machine.reason = Reason(machine.host, None, why)
+        self._ports.say(f"{machine.host} is left alone: {why}")
 
     def _runs(self, snapshots: Iterable[Snapshot]) -> list[RunName]:
         manual = [snapshot for snapshot in snapshots if not snapshot.is_auto_snapshot]

@@ -129,10 +129,15 @@ class MachineReport:
         return self.outcome in GOOD_OUTCOMES
 
     @property
+    def is_anothers(self) -> bool:
+        """Whether it is left to another controller of the same run, whose snapshot is the one that it has."""
+        return self.outcome == "no_snapshot" and self.snapshot.status == "unchanged"
+
+    @property
     def is_open(self) -> bool:
-        """Whether there is, or may be, a snapshot of the run that is not closed."""
+        """Whether there is, or may be, a snapshot of this controller's run that is not closed."""
         may_exist = self.snapshot.id is not None or self.snapshot.status in ("pending", "timed_out", "unsure")
-        return may_exist and self.closed is None
+        return may_exist and self.closed is None and not self.is_anothers
 
 
 @dataclass

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -134,11 +135,15 @@ def outcome_lines(report: RunReport, width: int) -> list[str]:
 
 
 def recover_command(report: RunReport, action: str) -> str:
-    """The command line that lists, rolls back or keeps the run."""
+    """The command line that lists, rolls back or keeps the run, but for what other controllers of it maintain."""
     prefix = {} if report.prefix == DEFAULT_PREFIX else {"recover_prefix": report.prefix}
-    return recover_command_line(
-        report.run_id, action, report.inventory, report.limit, {**prefix, **report.recover_variables}
-    )
+    limit, others = report.limit, [machine.host for machine in report.machines if machine.is_anothers]
+    if others:
+        limit = limit or "all"
+        between = ":" if ":" in limit and "," not in limit else ","
+        # A character that has a meaning in a limit is left open.
+        limit += "".join(f"{between}!{re.sub(r'[^a-zA-Z0-9_.-]', '?', host)}" for host in others)
+    return recover_command_line(report.run_id, action, report.inventory, limit, {**prefix, **report.recover_variables})
 
 
 def _ending(report: RunReport) -> str:
@@ -253,6 +258,8 @@ def _what_was_done(report: RunReport, machine: MachineReport) -> Iterator[str]:
         return
     if machine.outcome == "rolled_back" and machine.verdict in (None, "ok", "untouched"):
         yield f"It was put back to its snapshot together with {_OTHERS.get(report.scope, 'the others')}."
+    elif machine.is_anothers:
+        yield "Another controller of this run maintains it. This one ran nothing on it."
     elif machine.outcome in _DETAILS:
         yield _DETAILS[machine.outcome]
     else:
@@ -304,6 +311,8 @@ def _done(report: RunReport, machine: MachineReport) -> str:
 def _outcome(report: RunReport, machine: MachineReport) -> str:
     if report.check_mode and machine.verdict in _CHECKED:
         return _CHECKED[machine.verdict]
+    if machine.is_anothers:
+        return "left to another controller"
     return OUTCOME_TEXTS.get(machine.outcome, one_line(machine.outcome))
 
 

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -26,7 +29,7 @@ from markdown_it.token import Token
 from ansible_collections.community.paperspace.plugins.filter.recover_command import recover_command
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
 from ansible_collections.community.paperspace.plugins.module_utils._version import VERSION
-from ansible_collections.community.paperspace.plugins.plugin_utils import _report
+from ansible_collections.community.paperspace.plugins.plugin_utils import _report, _report_text
 from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
     CLOSED,
     ENDS,
@@ -707,6 +710,42 @@ def test_the_commands_name_a_prefix_that_is_not_the_usual_one() -> None:
     commands = [token.content.strip() for token in tokens if token.type == "fence"]
     assert commands[1] == recover_command(RUN, "rollback", variables={"recover_prefix": "my own-"})
     assert any("As long as the run goes on" in text for text in shown(tokens, "paragraph_open"))
+
+
+def shared_report(limit: str | None = None, other: str = "web2") -> RunReport:
+    """One machine is open, and another is left to another controller of the run."""
+    lost = machine("web1", "rollback_failed", snapshot=SnapshotReport("ss1", OPEN, "created"))
+    left = machine(other, "no_snapshot", snapshot=SnapshotReport("ss2", OPEN, "unchanged"))
+    return RunReport(RUN, status="failed", limit=limit, machines=[lost, left, machine("web3")])
+
+
+def test_machine_of_another_controller_is_not_open_and_said_to_be_left_to_it() -> None:
+    report = shared_report()
+    assert [each.is_open for each in report.machines] == [True, False, False]
+    assert "left to another controller" in "\n".join(outcome_lines(report))
+    text = report.to_markdown()
+    assert "The run is still open on 1 machine: web1." in text
+    assert "Another controller of this run maintains it." in text
+    assert "no proven snapshot" not in text
+
+
+@pytest.mark.parametrize("limit", [None, "all", "web1:web2", "w*:!web3", "web1,web2", "w*,!web3", "web2"])
+@pytest.mark.parametrize("other", ["web2", "web[2", "we,b2", "fe80::2", "~web2", "web 2"])
+def test_commands_do_not_reach_machines_of_another_controller(limit: str | None, other: str) -> None:
+    words = shlex.split(_report_text.recover_command(shared_report(limit, other), "rollback"))
+    inventory = InventoryManager(loader=DataLoader(), sources=[])
+    for host in ("web1", other, "web3"):
+        inventory.add_host(host)
+    inventory.reconcile_inventory()
+    before = {host.name for host in selected(inventory, limit)}
+    after = {host.name for host in selected(inventory, words[words.index("-l") + 1])}
+    assert after == before - {other}
+
+
+def selected(inventory: InventoryManager, limit: str | None) -> list[Any]:
+    inventory.subset(limit)
+    found: list[Any] = inventory.get_hosts("all")
+    return found
 
 
 def test_many_open_machines_are_not_all_named_at_the_end() -> None:
