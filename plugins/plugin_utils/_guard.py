@@ -70,6 +70,9 @@ class Ports(Protocol):
     def snapshots(self, wish: Wish, *, check_mode: bool) -> Report:
         """What paperspace_snapshot does."""
 
+    def made_snapshots(self) -> set[str]:
+        """The ids of the snapshots that this run, or the dead guardian of it, is known to have made."""
+
     def machines(self, wish: MachineWish) -> Report:
         """What paperspace_machine does."""
 
@@ -183,7 +186,8 @@ class Guard:
     def resume(self, lines: Sequence[dict[str, Any]]) -> None:
         """Undo what another guardian left when it died. C(lines) is the ledger of the playbook that it ran last."""
         report = self._report
-        self._adopt_snapshots([m for m in report.machines if m.outcome == "planned" and "snapshot" in m.times])
+        waiting = [m for m in report.machines if m.outcome == "planned" and "snapshot" in m.times]
+        self._adopt_snapshots(waiting)
         begun = [machine for machine in report.machines if machine.outcome in ("snapshotted", "maintaining")]
         current = [machine for machine in begun if machine.outcome == "maintaining"]
         self._judge("", current, lines)
@@ -196,14 +200,17 @@ class Guard:
         unfinished = [machine for machine in report.machines if machine.outcome == "rolling_back"]
         put_back = [machine for machine in report.machines if machine.outcome == "rolled_back"]
         # Else it had come to its end, and was about to close what is well.
-        if begun or unfinished or any(machine.outcome == "planned" for machine in report.machines):
+        if begun or unfinished or waiting or any(machine.outcome == "planned" for machine in report.machines):
             self._settle([*begun, *unfinished])
         self._rename([machine for machine in put_back if machine.closed is None], "restored")
         self._start(put_back)
         self.finish()
 
     def _adopt_snapshots(self, machines: Sequence[MachineReport]) -> None:
-        """Wait for the snapshots that the dead guardian had asked for, of those machines where it had come so far."""
+        """Wait for the snapshots that the dead guardian is known to have made.
+
+        What else has the name of the run may be another controller's, and is left as it is.
+        """
         if not machines:
             return
         try:
@@ -213,17 +220,32 @@ class Guard:
                 machine.outcome, machine.snapshot.status = "no_snapshot", "unsure"
                 machine.reason = Reason(machine.host, None, f"Whether its snapshot was begun is not known: {error}")
             return
-        self._take_snapshots(
-            [
-                machine
-                for machine in machines
-                if any(
-                    snapshot.name == self._open_name and not snapshot.is_auto_snapshot
-                    for snapshot in listing.get(machine.machine_id, ())
-                )
-            ],
-            is_successor=True,
-        )
+        made = self._ports.made_snapshots()
+        known, doubtful = [], []
+        for machine in machines:
+            found = [
+                snapshot
+                for snapshot in listing.get(machine.machine_id, ())
+                if snapshot.name == self._open_name and not snapshot.is_auto_snapshot
+            ]
+            own = [snapshot for snapshot in found if snapshot.id in made]
+            others = [snapshot for snapshot in found if snapshot.id not in made]
+            if own:
+                machine.snapshot = SnapshotReport(own[0].id, self._open_name)
+            if others:
+                doubtful.append((machine, others[0].id))
+            elif own:
+                known.append(machine)
+        self._remove_own([machine for machine, dummy in doubtful])
+        for machine, snapshot_id in doubtful:
+            machine.snapshot = SnapshotReport(snapshot_id, self._open_name, "unsure")
+            self._leave(
+                machine,
+                f"Snapshot {snapshot_id} may be of another controller of this run: the process that died had not "
+                "heard of it. Make sure that no other works on the run before you resolve it.",
+            )
+        if known:
+            self._take_snapshots(known, is_successor=True)
 
     def _waves(self) -> list[list[MachineReport]]:
         rest = list(self._report.machines)
@@ -546,7 +568,8 @@ class Guard:
                     f"The snapshot of {machine.host} still has the name of an open run: {machine.close_error}"
                 )
             elif machine.outcome == "no_snapshot" and machine.is_open and machine.snapshot.status != "failed":
-                report.problems.append(f"{machine.host} may still get the snapshot that it was to have.")
+                why = machine.reason.error if machine.reason else "Its snapshot is not proven done."
+                report.problems.append(f"The run may be open on {machine.host}: {why}")
             if machine.outcome == "planned":
                 machine.outcome = "not_started"
                 machine.reason = Reason(None, None, self._why_over())

@@ -35,7 +35,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._outcomes imp
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, pool_of
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Wish
 from ansible_collections.community.paperspace.plugins.module_utils._snapshots import run_snapshots
-from ansible_collections.community.paperspace.plugins.module_utils._wire import Snapshot
+from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Snapshot
 from ansible_collections.community.paperspace.plugins.plugin_utils._child import (
     Child,
     adopt_orphans,
@@ -168,6 +168,17 @@ class World:
         self._parent = ParentRun(**order.parent)
         self._client = Client(Connection(**order.connection))
         self._work = Path(order.work_folder)
+        # For a successor: the ids of the snapshots that this guardian made, each as soon as it has heard of it.
+        self._made = self._work / "made"
+        create = self._client.create_snapshot
+
+        def create_and_note(machine_id: str, name: str) -> tuple[Snapshot, Event]:
+            answer = create(machine_id, name)
+            with contextlib.suppress(OSError), self._made.open("a", encoding="utf-8") as notes:
+                notes.write(f"{answer[0].id}\n")
+            return answer
+
+        self._client.create_snapshot = create_and_note  # type: ignore[method-assign]
         self._with_localhost = not order.localhost_is_listed
         self._count = 0
 
@@ -213,6 +224,13 @@ class World:
         for warning in report.warnings:
             self.say(f"Warning: {warning}")
         return report
+
+    def made_snapshots(self) -> set[str]:
+        try:
+            *whole, dummy = self._made.read_text(encoding="utf-8").split("\n")
+        except OSError:
+            return set()
+        return set(whole)
 
     def machines(self, wish: MachineWish) -> Report:
         return run_machines(self._client, wish, check_mode=False, progress=self._progress("Starting machines"))

@@ -67,6 +67,7 @@ FAULTS = {
 }
 # The calls that a guard can die in the middle of.
 _EFFECTIVE = (*FAULTS, "save", "run_playbook")
+MOMENTS = ("before", "half", "unheard", "after")
 # What the guard is told, where it is not that nobody knows.
 _STATUSES = {"failed": "failed", "failed_left": "failed", "timed_out": "timed_out"}
 ERRORS = (InputError, Unauthorized, NotOpened, AnswerLost, RateLimited, DeadlinePassed)
@@ -101,7 +102,8 @@ class Script:
     done_when_stopped: float = 0.5
     # The first report that cannot be written any more, counted from 1.
     disk_is_full_at: int = 10**9
-    # The call at which the guard dies: before its work is done, when half of it is, or after it.
+    # The call at which the guard dies: before its work is done, when half of it is, or after it; or unheard, when half
+    # of it is and the answers are under way.
     kill: tuple[int, str] | None = None
 
 
@@ -163,6 +165,7 @@ class World:
         self.saved: dict[str, Any] | None = None
         self.begun_by_others: list[Snapshot] = []
         self.stopped: str | None = None
+        self._made: set[str] = set()
         self._is_stop_known = False
         self._is_successor = False
         self._time = 1_800_000_000.0
@@ -243,6 +246,10 @@ class World:
             return Report(list(self._each("rename", machine_ids, self.fleet.__getitem__, rename)))
         return Report(list(self._each("restore", machine_ids, self.fleet.__getitem__, self._restore)))
 
+    def made_snapshots(self) -> set[str]:
+        self._call("made_snapshots")
+        return set(self._made)
+
     def machines(self, wish: MachineWish) -> Report:
         assert wish.state == "started"
         return Report(list(self._each("start", wish.machine_ids, self.fleet.__getitem__, self._start)))
@@ -272,7 +279,7 @@ class World:
         done, rc = len(lines), _exit_code([line for line, dummy in lines])
         if playbook in self.script.crashes:
             done, rc = int(self.script.crashes[playbook] * len(lines)), -9
-        if self._dies == "half":
+        if self._dies in ("half", "unheard"):
             done //= 2
         if self.stopped is not None:
             done, rc = int(self.script.done_when_stopped * len(lines)), -15
@@ -306,8 +313,10 @@ class World:
                 self.of(host).is_deleted = True
                 self.of(host).snapshots.clear()
         for host, (number, name) in self.script.intruders.items():
-            if self._asked == number and not self.of(host).is_deleted:
-                machine = self.of(host)
+            machine = self.of(host)
+            # In the same run it would have found what this one has made.
+            is_late = name == OPEN and machine.run_names() != []
+            if self._asked == number and not machine.is_deleted and not is_late:
                 machine.snapshots.insert(0, Snapshot(f"{host}-intruder", name, machine.machine_id, False))
                 machine.proven.add(f"{host}-intruder")
                 self.begun_by_others.append(machine.snapshots[0])
@@ -336,7 +345,7 @@ class World:
         self.written.append((verb, [machine.host for machine in owners]))
         if verb == "restore":
             self._refuse_restore(owners)
-        is_half = self._dies == "half"
+        is_half = self._dies in ("half", "unheard")
         for one, machine in list(zip(ids, owners, strict=True))[: len(ids) // 2 if is_half else None]:
             count = self._met.get((verb, machine.host), 0)
             faults = self.script.faults.get((verb, machine.host), ())
@@ -365,6 +374,8 @@ class World:
         machine.snapshots.insert(0, made)
         if fault != "lost":
             outcome.take_snapshot(made)
+            if self._dies != "unheard":
+                self._made.add(made.id)
         if fault in ("", "lost"):
             machine.proven.add(made.id)
         if fault:
@@ -620,10 +631,10 @@ def chosen(chance: random.Random) -> Script:
         faults=faults,
         errors=dict.fromkeys(range(first, last + 1), error) if kind < 0.3 else {},
         deleted={host(): call(1, 12)} if chance.random() < 0.15 else {},
-        intruders={host(): (call(1, 12), f"maint-{OTHER_RUN}")} if chance.random() < 0.15 else {},
+        intruders={host(): (call(1, 12), chance.choice([f"maint-{OTHER_RUN}", OPEN]))} if chance.random() < 0.3 else {},
         stop=(call(1, 100), chance.choice(["sigint", "sigterm", "parent_died"])) if chance.random() < 0.3 else None,
         done_when_stopped=chance.random(),
-        kill=(call(1, 110), chance.choice(["before", "half", "after"])) if chance.random() < 0.5 else None,
+        kill=(call(1, 110), chance.choice(MOMENTS)) if chance.random() < 0.5 else None,
     )
 
 
@@ -681,16 +692,38 @@ def test_guard_dies_at_any_call(scenario: str, scope: str) -> None:
     world, dummy = drive(SCENARIOS[scenario], planned(scope=scope, budget=1))
     for number in range(1, len(world.calls) + 1):
         name = world.calls[number - 1].split()[0]
-        for moment in ("before", "half", "after") if name in _EFFECTIVE else ("before",):
+        for moment in MOMENTS if name in _EFFECTIVE else MOMENTS[:1]:
             script = replace(SCENARIOS[scenario], kill=(number, moment))
             heir, report = drive(script, planned(scope=scope, budget=1))
             try:
                 check(heir, report)
                 for machine in report.machines if report else ():
                     assert machine.outcome != "rollback_failed"
-                    assert OPEN not in heir.of(machine.host).run_names()
+                    if (name, moment) != ("create", "unheard"):
+                        assert OPEN not in heir.of(machine.host).run_names()
             except AssertionError as error:
                 raise AssertionError(f"killed {moment} {heir.calls[number - 1]} ({number}): {heir.calls}") from error
+
+
+@pytest.mark.parametrize("scope", ["failed", "wave", "fleet"])
+@pytest.mark.parametrize("others", [("web2", "db1"), ("web1",), FLEET], ids=["some", "one", "all"])
+@pytest.mark.parametrize("asked", [1, 2, 3])
+def test_guard_dies_at_any_call_of_a_run_that_it_shares(scope: str, others: Sequence[str], asked: int) -> None:
+    """Neither it nor its successor undoes or closes what another controller has begun."""
+    shared = replace(web(3, "failed"), intruders=dict.fromkeys(others, (asked, OPEN)))
+    world, dummy = drive(shared, planned(scope=scope, budget=4))
+    for number in range(1, len(world.calls) + 1):
+        for moment in MOMENTS if world.calls[number - 1].split()[0] in _EFFECTIVE else MOMENTS[:1]:
+            heir, report = drive(replace(shared, kill=(number, moment)), planned(scope=scope, budget=4))
+            check(heir, report)
+            for machine in report.machines if report else ():
+                truth = heir.of(machine.host)
+                if any(snapshot.machine_id == machine.machine_id for snapshot in heir.begun_by_others):
+                    assert machine.outcome in ("no_snapshot", "not_started")
+                    assert truth.restores == truth.run_names() == []
+                    assert not truth.touched
+                else:
+                    assert machine.outcome != "rollback_failed"
 
 
 @pytest.mark.parametrize("scope", ["failed", "wave", "fleet"])
@@ -903,6 +936,41 @@ def test_snapshot_that_the_dead_guard_made_is_told_of_when_nothing_can_be_found_
     assert world.of("web1").run_names() == [OPEN]
     assert report.machines[0].is_open
     assert any("web1" in problem for problem in report.problems)
+
+
+def test_snapshot_of_which_the_dead_guard_has_not_heard_is_left_for_recover() -> None:
+    """It may be of another controller of the same run."""
+    script = killed_at("create", "unheard", waves=[4])
+    world, report = drive(script, planned(waves=[4]))
+    assert report
+    assert outcomes(report) == ["no_snapshot", "no_snapshot", "not_started", "not_started"]
+    assert [verb for verb, dummy in world.written] == ["create"]
+    assert [machine.is_open for machine in report.machines] == [True, True, False, False]
+    assert "The run may be open on web1: Snapshot ss0 may be of another controller" in report.problems[0]
+
+
+def test_own_snapshot_is_deleted_beside_that_of_another_controller() -> None:
+    """Two of one name would keep the other one from rolling back. The guard dies before it sees that."""
+    script = killed_at("create", "after", waves=[4])
+    world = World(script)
+    with pytest.raises(Killed):
+        Guard(planned(waves=[4]), Settings(), world).run()
+    machine = world.of("web2")
+    others = Snapshot("web2-other", OPEN, machine.machine_id, False)
+    machine.snapshots.append(others)
+    machine.proven.add(others.id)
+    world.succeed()
+    report = RunReport.from_dict(world.saved)
+    Guard(report, Settings(), world).resume([])
+    assert machine.named(OPEN) == [others]
+    assert outcomes(report) == ["untouched", "no_snapshot", "untouched", "untouched"]
+
+
+def test_fleet_is_rolled_back_when_the_guard_dies_and_the_last_wave_is_not_known_to_be_its_own() -> None:
+    shared = Script(intruders={"db1": (1, OPEN)})
+    script = killed_at("create", "before", shared, scope="fleet", waves=[3, 1], budget=1)
+    dummy, report = drive(script, planned(scope="fleet", waves=[3, 1], budget=1))
+    assert outcomes(report) == ["rolled_back"] * 3 + ["no_snapshot"]
 
 
 @pytest.mark.parametrize("scope", ["wave", "fleet"])

@@ -811,3 +811,49 @@ def test_successor_takes_the_word_of_a_report_that_has_ended(starter: Starter) -
     last = starter.run(order, LEFT)
     assert last["result"] == starter.report.to_dict()
     assert starter.state["writes"] == []
+
+
+# The guardian is killed when the second machine's snapshot is there, and before it has heard of it.
+DIE = """
+import signal
+from ansible_collections.community.paperspace.plugins.module_utils._client import Client
+create = Client.create_snapshot
+def create_and_die(self, machine_id, name):
+    made = create(self, machine_id, name)
+    if machine_id == fleet.machine_ids[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return made
+Client.create_snapshot = create_and_die
+"""
+
+
+@LINUX
+def test_successor_closes_what_was_made_and_leaves_what_may_be_of_another_controller(starter: Starter) -> None:
+    order = starter.order()
+    assert starter.start(order, DIE).wait(PATIENCE) == -signal.SIGKILL
+    assert [machine.outcome for machine in load_report(starter.reports / f"{RUN}.json").machines] == ["planned"] * 2
+    order.is_successor = True
+    # The simulated service went with the process. Another one gives the same ids.
+    last = starter.run(order, LEFT)
+    assert outcomes(last) == [("untouched", "ok"), ("no_snapshot", None)]
+    assert starter.state["names"] == [[f"{OPEN}-ok"], [OPEN]]
+    assert not any(word.startswith("DELETE") for word in starter.state["writes"])
+
+
+@LINUX
+@pytest.mark.parametrize("notes", [None, "nonsense\n", "torn"])
+def test_snapshots_that_are_not_noted_are_left(starter: Starter, notes: str | None) -> None:
+    for machine in starter.report.machines:
+        machine.wave, machine.times = 1, {"snapshot": Span(1.0)}
+    write_report(starter.report, starter.reports)
+    if notes is not None:
+        (starter.work / "made").write_text(notes, encoding="utf-8")
+    last = starter.run(starter.order(is_successor=True), LEFT)
+    assert outcomes(last) == [("no_snapshot", None)] * 2
+    assert starter.state["names"] == [[OPEN]] * 2
+
+
+@LINUX
+def test_note_that_cannot_be_written_does_not_stop_the_run(starter: Starter) -> None:
+    (starter.work / "made").mkdir()
+    assert outcomes(starter.run()) == ALL_OK
