@@ -68,8 +68,9 @@ class Child:
 
     def _relay(self, on_line: Callable[[str], None]) -> None:
         if self._process.stdout is not None:
-            for line in self._process.stdout:
-                on_line(line.rstrip("\n"))
+            with self._process.stdout as output:
+                for line in output:
+                    on_line(line.rstrip("\n"))
 
 
 def start_of(pid: int) -> str | None:

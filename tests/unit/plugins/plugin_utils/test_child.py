@@ -131,7 +131,7 @@ def run(
     child = Child(argv, environment or {}, on_line or lines.append)
     rc = child.wait()
     assert child._process.stdout
-    child._process.stdout.close()
+    assert child._process.stdout.closed
     return rc, lines
 
 
