@@ -111,7 +111,7 @@ class CallbackModule(CallbackBase):
             return
         self._path = str(path)
         _watch_iterators(self._on_iterator, self._on_mark)
-        self._write("start")
+        self._guarded(self._write, "start")
 
     # What Ansible calls.
 
@@ -161,9 +161,14 @@ class CallbackModule(CallbackBase):
         try:
             work(*args)
         except Exception as error:  # noqa: BLE001 - without a ledger no host is proven well
-            self._file = None
+            file, self._file = self._file, None
             with contextlib.suppress(OSError):
+                file.close()
+            try:
                 Path(self._path).unlink()
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.truncate(self._path, 0)
             self._display.warning(f"The ledger of this guarded run is given up: {type(error).__name__}: {error}")
 
     # What is written.

@@ -60,8 +60,8 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._text import 
 
 # Exit codes with which ansible-playbook says that it came to its own end: all well, failed hosts, unreachable hosts.
 _OWN_ENDS = (0, 2, 4, 6)
-# Of these, 4 can also mean that it could not begin.
-_SAID_ALL = (0, 2)
+# Of these, 4 can also mean that it met a file that it cannot read, at its begin or later.
+_SAID_ALL = (0, 2, 6)
 _LIST_HOSTS = "--list-hosts"
 _DOING = {"present": "Taking snapshots", "absent": "Deleting snapshots", "restored": "Restoring snapshots"}
 

@@ -511,9 +511,12 @@ def test_hosts_of_a_play_do_not_depend_on_those_that_are_left(stage: Stage) -> N
 # Whatever happens, the playbook goes on.
 
 
+def refuse(*args: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
 class BrokenFile:
-    def write(self, text: str) -> None:
-        raise OSError(28, "No space left on device")
+    write = close = refuse
 
 
 def test_ledger_is_given_up_when_a_line_cannot_be_written(stage: Stage) -> None:
@@ -528,6 +531,33 @@ def test_ledger_is_given_up_when_a_line_cannot_be_written(stage: Stage) -> None:
     assert stage.verdicts == "incomplete incomplete incomplete"
     [warning] = stage.warnings
     assert "No space left on device" in warning
+
+
+def test_ledger_that_cannot_be_removed_is_emptied(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what it lacks would speak for hosts that something was done to."""
+    play = stage.play()
+    stage.start(play)
+    iterator = stage.begin(play)
+    stage.run(iterator, "a")
+    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    stage.run(iterator, "b", "c")
+    stage.finish()
+    stage.close()
+    assert stage.path.read_text() == ""
+    assert stage.verdicts == "incomplete incomplete incomplete"
+    assert len(stage.warnings) == 1
+
+
+def test_ledger_that_can_neither_be_removed_nor_emptied_does_not_stop_the_playbook(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = stage.play()
+    stage.start(play)
+    for owner, name in ((os, "fsync"), (Path, "unlink"), (os, "truncate")):
+        monkeypatch.setattr(owner, name, refuse)
+    stage.run(stage.begin(play), "a")
+    assert len(stage.warnings) == 1
 
 
 @pytest.mark.parametrize(
@@ -587,6 +617,17 @@ def test_it_says_so_when_the_ledger_cannot_be_opened(blank: Stage) -> None:
     assert blank.callback.disabled
     assert "cannot be opened" in blank.warnings[0]
     blank.finish()
+
+
+def test_it_says_so_when_the_first_line_cannot_be_written(blank: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ansible must not meet the error."""
+    monkeypatch.setattr(os, "fsync", refuse)
+    blank.enable(str(blank.path))
+    assert "is given up: OSError" in blank.warnings[0]
+    assert not blank.path.exists()
+    blank.start(blank.play())
+    blank.finish()
+    assert len(blank.warnings) == 1
 
 
 def test_it_stays_with_its_ledger_when_options_are_set_once_more(stage: Stage) -> None:

@@ -581,6 +581,7 @@ def test_machine_that_fails_is_rolled_back(starter: Starter) -> None:
         # The playbook's own end, without an end of its ledger.
         ({"ledger": ledger(web1="ok", web2="ok")[:-1], "rc": 0}, ALL_BACK),
         ({"ledger": ledger(web1="ok", web2="ok")[:5], "rc": 2}, ALL_BACK),
+        ({"ledger": ledger(web1="ok", web2="ok")[:5], "rc": 6}, ALL_BACK),
         # Something else ended it, and the ledger is true to that moment.
         ({"ledger": ledger(web1="ok", web2="ok")[:5], "rc": 250}, [("rolled_back", "restored"), ("untouched", "ok")]),
         ({"ledger": [], "rc": 0}, ALL_BACK),
