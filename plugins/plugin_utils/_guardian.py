@@ -63,6 +63,8 @@ _OWN_ENDS = (0, 2, 4, 6)
 # Of these, 4 can also mean that it met a file that it cannot read, at its begin or later.
 _SAID_ALL = (0, 2, 6)
 _LIST_HOSTS = "--list-hosts"
+# What is advised when a task of a module has not waited long enough; a guarded run has no such task.
+_ADVICE = re.compile(r"(?:; r|\. R)un the same task again[^.]*")
 _DOING = {"present": "Taking snapshots", "absent": "Deleting snapshots", "restored": "Restoring snapshots"}
 
 
@@ -223,7 +225,7 @@ class World:
         )
         for warning in report.warnings:
             self.say(f"Warning: {warning}")
-        return report
+        return _without_advice(report)
 
     def made_snapshots(self) -> set[str]:
         try:
@@ -233,10 +235,11 @@ class World:
         return set(whole)
 
     def machines(self, wish: MachineWish) -> Report:
-        return run_machines(self._client, wish, check_mode=False, progress=self._progress("Starting machines"))
+        progress = self._progress("Starting machines")
+        return _without_advice(run_machines(self._client, wish, check_mode=False, progress=progress))
 
     def _progress(self, doing: str) -> ProgressLines:
-        return ProgressLines(lambda text: self.say(one_line(f"{doing}: {text}")))
+        return ProgressLines(lambda text: self.say(one_line(f"{doing}: {_unadvised(text)}")))
 
     def check_playbook(self, playbook: str, hosts: Sequence[str]) -> None:
         limit = self._limit_file(hosts, with_localhost=self._with_localhost)
@@ -310,6 +313,16 @@ class World:
         path = self._work / "limit"
         path.write_text(limit_file_text(hosts, with_localhost=with_localhost), encoding="utf-8")
         return path
+
+
+def _without_advice(report: Report) -> Report:
+    for outcome in report.outcomes:
+        outcome.error = outcome.error and _unadvised(outcome.error)
+    return report
+
+
+def _unadvised(text: str) -> str:
+    return _ADVICE.sub("; the guard has not waited any longer", text)
 
 
 def hosts_of_plays(lines: Sequence[str]) -> list[set[str]]:

@@ -636,6 +636,20 @@ def test_localhost_that_is_in_the_inventory(starter: Starter, plays: list[list[s
         assert starter.commands[-1] == ["patch.yml", limit]
 
 
+@LINUX
+@pytest.mark.parametrize(("path", "outcome"), [("/snapshots", "no_snapshot"), (".*/restore", "rollback_failed")])
+def test_work_that_does_not_end_in_time_is_told_without_advice_for_tasks(
+    starter: Starter, path: str, outcome: str
+) -> None:
+    """There is no task of paperspace_snapshot that one could run again."""
+    starter.script(ledger=ledger(web1="failed", web2="failed"), rc=2)
+    last = starter.run(setup=f"fleet.fault('event', method='POST', path='{path}', state='stuck')")
+    assert outcomes(last) == [(outcome, None)] * 2
+    told = json.dumps([last, starter.said])
+    assert "same task again" not in told
+    assert "The work may still finish; the guard has not waited any longer." in told
+
+
 def stop_by_word(starter: Starter, process: subprocess.Popen[bytes]) -> None:
     starter.tell(process, "nonsense\nstop sigint\n")
 
