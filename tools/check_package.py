@@ -22,12 +22,13 @@ REQUIRED = {
     "README.md",
     "changelogs/config.yaml",
     "docs/docsite/config.yml",
+    "extensions/eda/plugins/event_source/machine_events.py",
     "meta/ee-requirements.txt",
     "meta/execution-environment.yml",
     "meta/runtime.yml",
 }
 # What the top of the collection may hold: a file that only developers need must not get in by being new.
-ALLOWED_FOLDERS = {"LICENSES", "changelogs", "docs", "meta", "playbooks", "plugins", "roles"}
+ALLOWED_FOLDERS = {"LICENSES", "changelogs", "docs", "extensions", "meta", "playbooks", "plugins", "roles"}
 ALLOWED_FILES = {path for path in REQUIRED if "/" not in path}
 # DESIGN: these work when every other folder is deleted from an installed collection.
 SELF_SUFFICIENT = {"meta", "playbooks", "plugins", "roles"}
