@@ -54,6 +54,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._report impor
     Span,
     load_report,
     outcome_lines,
+    report_files,
     write_report,
 )
 from ansible_collections.community.paperspace.plugins.plugin_utils._report_text import recover_command
@@ -377,7 +378,7 @@ def _result(report: RunReport, folder: Path | None) -> dict[str, Any]:
         "table": outcome_lines(report),
         "open_hosts": open_hosts,
         "recover_command": recover_command(report, "rollback") if open_hosts else None,
-        "report_files": [] if folder is None else [str(folder / f"{report.run_id}.{kind}") for kind in ("json", "md")],
+        "report_files": [] if folder is None else [str(path) for path in report_files(report, folder)],
     }
     if report.status == "failed":
         lost = report.failed_hosts()

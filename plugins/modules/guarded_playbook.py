@@ -194,7 +194,7 @@ recover_command:
   returned: always
   sample: null
 report_files:
-  description: The paths of the report, JSON and Markdown. Empty in check mode.
+  description: The paths of the report, JSON and Markdown. Empty in check mode, and when it could not be written.
   type: list
   elements: str
   returned: always

@@ -245,10 +245,20 @@ def write_report(report: RunReport, folder: Path) -> tuple[Path, Path]:
         raise ValueError(f"{report.run_id!r} is not a run id.")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     json_path, markdown_path = folder / f"{report.run_id}.json", folder / f"{report.run_id}.md"
+    # The JSON comes last: when it is of this report, so is the other.
+    _replace(markdown_path, report.to_markdown())
     # ASCII: no control characters for a terminal, and names that are not UTF-8 survive.
     _replace(json_path, json.dumps(report.to_dict(), indent=2) + "\n")
-    _replace(markdown_path, report.to_markdown())
     return json_path, markdown_path
+
+
+def report_files(report: RunReport, folder: Path) -> list[Path]:
+    """What L(write_report) wrote of just this report. When the disk was full, older files may be there, and are not."""
+    try:
+        is_there = load_report(folder / f"{report.run_id}.json").to_dict() == report.to_dict()
+    except (OSError, InputError):
+        is_there = False
+    return [folder / f"{report.run_id}.{kind}" for kind in ("json", "md")] if is_there else []
 
 
 def _replace(path: Path, text: str) -> None:

@@ -50,6 +50,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._report impor
     Span,
     load_report,
     outcome_lines,
+    report_files,
     write_report,
 )
 from ansible_collections.community.paperspace.plugins.plugin_utils._report_text import MOST_ROWS, OUTCOME_TEXTS
@@ -504,12 +505,42 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path: Path, m
     write_report(RunReport(RUN), tmp_path)
     assert steps == [
         "fsync of True",
-        f"replace {RUN}.json",
-        "fsync of the folder",
-        "fsync of True",
         f"replace {RUN}.md",
         "fsync of the folder",
+        "fsync of True",
+        f"replace {RUN}.json",
+        "fsync of the folder",
     ]
+
+
+def test_only_files_that_hold_just_this_report_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = RunReport(RUN, began=1.0004)
+    assert report_files(report, tmp_path) == []
+    written = write_report(report, tmp_path)
+    # As it comes from the guardian.
+    assert report_files(RunReport.from_dict(report.to_dict()), tmp_path) == list(written)
+    report.status = "failed"
+    assert report_files(report, tmp_path) == []
+    # The disk is full at the first file, or at the second.
+    for kind in ("md", "json"):
+        replaced = Path.replace
+
+        def fail(self: Path, target: Path, kind: str = kind, replaced: Any = replaced) -> Path:
+            if Path(target).suffix == f".{kind}":
+                raise OSError("No space left on device")
+            moved: Path = replaced(self, target)
+            return moved
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", fail)
+            with pytest.raises(OSError, match="No space"):
+                write_report(report, tmp_path)
+        assert report_files(report, tmp_path) == []
+    assert report_files(report, tmp_path) == []
+    write_report(report, tmp_path)
+    assert report_files(report, tmp_path) == list(written)
+    written[0].write_text("no report")
+    assert report_files(report, tmp_path) == []
 
 
 def test_a_file_system_that_cannot_sync_folders_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
