@@ -1,11 +1,12 @@
 # Copyright (c) 2026, The community.paperspace authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When to send again, and how all requests of a task slow down together."""
+"""When to send again, how many requests are under way at once, and how all of a task slow down together."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 
@@ -44,6 +45,46 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return seconds if seconds > 0 else None
+
+
+class Places:
+    """So many requests at once, in the order in which they came.
+
+    The semaphores of Python let whoever has just left enter again before those who wait, so that a poll would wait for
+    thousands of requests that came after it.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._lock = threading.Lock()
+        self._free = count
+        self._queue: deque[threading.Lock] = deque()
+
+    def __enter__(self) -> None:
+        gate = threading.Lock()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            gate.acquire()
+            self._queue.append(gate)
+        try:
+            gate.acquire()
+        except BaseException:
+            # An interrupt: whoever leaves must not hand a place to somebody who is gone.
+            with self._lock:
+                was_waiting = gate in self._queue
+                if was_waiting:
+                    self._queue.remove(gate)
+            if not was_waiting:
+                self.__exit__()
+            raise
+
+    def __exit__(self, *_error: object) -> None:
+        with self._lock:
+            if self._queue:
+                self._queue.popleft().release()
+            else:
+                self._free += 1
 
 
 class Rate:

@@ -201,11 +201,12 @@ def settle(task: Task, outcome: Outcome, states: Collection[str]) -> Procedure[M
             arrived, has_moved = None, True
         elif has_moved and machine.state == "ready":
             return machine
-        else:
+        elif arrived is None:
             # A machine that is seen off may be on its way through it, as in a restore.
-            arrived = clock() if arrived is None else arrived
-            if clock() - arrived >= STATE_LAG:
-                return machine
+            arrived = clock()
+            yield Pause(STATE_LAG)
+        elif clock() - arrived >= STATE_LAG:
+            return machine
 
 
 def new_event(task: Task, machine_id: str, name: str) -> Event | None:

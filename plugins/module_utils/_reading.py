@@ -16,7 +16,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol, TypeVar
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client, Pages
@@ -122,8 +122,10 @@ class Reader:
         self._executor = executor
         self._machines_ahead: Future[dict[str, Machine]] | None = None
         self._snapshots_ahead: Future[list[Snapshot] | None] | None = None
-        self._recent_ahead: Future[Recent] | None = None
+        self._recent_ahead: Callable[[], Recent] | None = None
         self._recent_as_of = 0.0
+        # How many machines that is for.
+        self._recent_count = 0
         # The ids of all snapshots of the team, where they were read.
         self._team_snapshot_ids: frozenset[str] | None = None
 
@@ -136,8 +138,8 @@ class Reader:
     def read_recent_ahead(self, machine_count: int) -> None:
         """Begin to read what C(recent) will be asked for, where there are many pages."""
         if machine_count > LARGEST_PAGE:
-            self._recent_as_of = self._client.clock()
-            self._recent_ahead = self._executor.submit(self._recent, machine_count)
+            self._recent_as_of, self._recent_count = self._client.clock(), machine_count
+            self._recent_ahead = self._executor.submit(self._recent, machine_count).result
 
     def machines(self, machine_ids: Sequence[str]) -> dict[str, Machine]:
         """The machines that exist, by id; those that do not are left out."""
@@ -189,18 +191,23 @@ class Reader:
         return [machine_id for machine_id in owners if machine_id not in besides][:NAMES_IN_A_HINT]
 
     def events(self, machine_ids: Sequence[str], since: datetime | None = None) -> dict[str, list[Event]]:
-        """Each machine's events, newest first, back to C(since) or to the first."""
+        """Each machine's events, newest first, back to C(since) or to the first. C(recent) takes them over."""
+        began = self._client.clock()
         pages = self._client.event_pages()
         items = _read_whole(pages, _until(pages, since), len(machine_ids))
+        if items is not None:
+            self._recent_as_of, self._recent_count = began, len(items)
+            self._recent_ahead = partial(Recent, items)
         return self._by_machine(machine_ids, items, lambda machine_id: events_of(self._client, machine_id, since))
 
     def recent(self, machine_count: int) -> Recent:
         """The team's newest events: one page for each 120 machines."""
         ahead, self._recent_ahead = self._recent_ahead, None
         age = self._client.clock() - self._recent_as_of
-        if ahead is None or age > self._client.connection.request_timeout:
+        is_old = age > self._client.connection.request_timeout
+        if ahead is None or is_old or machine_count > self._recent_count:
             return self._recent(machine_count)
-        return ahead.result()
+        return ahead()
 
     def _recent(self, machine_count: int) -> Recent:
         pages = itertools.islice(self._client.event_pages(), max(1, -(-machine_count // LARGEST_PAGE)))

@@ -371,6 +371,7 @@ class Scheduler:
             return
         now = self._clock()
         if isinstance(step, Pause):
+            self._waiting_since.pop(procedure, None)
             heapq.heappush(self._pauses, (now + step.seconds, next(self._numbers), procedure))
             return
         if procedure not in self._waiting_since:

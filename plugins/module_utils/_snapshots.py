@@ -75,7 +75,8 @@ def run_snapshots(
 def _run(client: Client, wish: Wish, check_mode: bool, executor: Executor, progress: Progress) -> Report:
     client.check_key()
     reader = Reader(client, executor)
-    if not check_mode:
+    # For a restore, and for a rename that closes a run, the plan reads the events anyway.
+    if not check_mode and wish.state != "restored" and wish.new_name is None:
         reader.read_recent_ahead(len(set(wish.machine_ids or wish.snapshot_ids or ())))
     planner = _Planner(client, reader, wish)
     actions = planner.plan()

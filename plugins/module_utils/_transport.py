@@ -10,7 +10,6 @@ A POST, PATCH or DELETE whose answer was lost raises L(AnswerLost), for the call
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
 from ansible_collections.community.paperspace.plugins.module_utils._pace import (
     LONGEST_RETRY_AFTER,
     Pace,
+    Places,
     backoff,
     retry_after,
 )
@@ -94,7 +94,7 @@ class Transport:
         # By the clock: no request waits beyond it to be sent, or to be sent again.
         self.deadline = float("inf")
         # Polls do not go through the pool of whoever waits: the budget is kept here, where every request passes.
-        self._places = threading.BoundedSemaphore(connection.concurrency)
+        self._places = Places(connection.concurrency)
         # Clear text is for loopback only: a proxy of the environment must not get the key instead.
         url = urlsplit(connection.api_url)
         self._proxies = {"no_proxy": url.hostname} if url.scheme == "http" and url.hostname else None

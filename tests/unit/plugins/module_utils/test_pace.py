@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +15,13 @@ from unit.simulated_fleet import Fleet
 from unit.virtual_time import VirtualClock, VirtualPool
 
 from ansible_collections.community.paperspace.plugins.module_utils._errors import DeadlinePassed
-from ansible_collections.community.paperspace.plugins.module_utils._pace import Pace, Rate, backoff, retry_after
+from ansible_collections.community.paperspace.plugins.module_utils._pace import (
+    Pace,
+    Places,
+    Rate,
+    backoff,
+    retry_after,
+)
 
 
 def test_backoff_is_exponential_with_full_jitter_and_an_end() -> None:
@@ -237,3 +246,86 @@ def test_several_tasks_share_a_limit() -> None:
         future.result()
     assert len(fleet.service.log) <= 1.1 * 2000
     assert clock.now() - began <= 2 * 2000 / 50
+
+
+def in_thread(places: Places, work: Callable[[], object]) -> threading.Thread:
+    """A thread that waits for a place by now."""
+
+    def enter() -> None:
+        with places:
+            work()
+
+    waiting = len(places._queue)
+    thread = threading.Thread(target=enter)
+    thread.start()
+    while len(places._queue) == waiting:
+        pass
+    return thread
+
+
+def test_places_are_given_in_the_order_in_which_they_were_asked_for() -> None:
+    places = Places(1)
+    order: list[str] = []
+    with places:
+        threads = [in_thread(places, lambda name=name: order.append(name)) for name in ("first", "second")]
+    # Whoever has left waits behind those who have waited.
+    with places:
+        order.append("again")
+    for thread in threads:
+        thread.join()
+    assert order == ["first", "second", "again"]
+
+
+def test_place_of_whoever_is_interrupted_while_waiting_is_not_lost() -> None:
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise Interrupted
+
+    def send_when_waiting() -> None:
+        while not places._queue:
+            pass
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    places = Places(1)
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    sender = threading.Thread(target=send_when_waiting)
+    try:
+        with places:
+            sender.start()
+            with pytest.raises(Interrupted), places:
+                pass
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        sender.join()
+    with places:
+        in_thread_done = in_thread(places, lambda: None)
+    in_thread_done.join()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_never_more_at_once_than_there_are_places(count: int) -> None:
+    places = Places(count)
+    inside = most = 0
+    lock = threading.Lock()
+
+    def work() -> None:
+        nonlocal inside, most
+        for dummy in range(200):
+            with places:
+                with lock:
+                    inside += 1
+                    most = max(most, inside)
+                with lock:
+                    inside -= 1
+
+    threads = [threading.Thread(target=work) for dummy in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert inside == 0
+    assert most <= count
+    # None was lost.
+    assert places._free == count

@@ -190,6 +190,19 @@ def test_recent_events_that_have_become_old_are_read_again() -> None:
     assert ahead.recent(130).events[0].id == newest
 
 
+def test_recent_takes_over_the_events_that_were_read_if_they_are_enough() -> None:
+    fleet = SlowFleet(240)
+    whole = reader(fleet)
+    assert len(whole.events(fleet.machine_ids)[fleet.machine_id]) == 1
+    before = len(fleet.service.log)
+    assert len(whole.recent(240).events) == 240
+    assert len(fleet.service.log) == before
+    part = reader(fleet)
+    newest = datetime.fromtimestamp(fleet.clock.now(), timezone.utc)
+    part.events(fleet.machine_ids, since=newest)
+    assert len(part.recent(240).events) == 240
+
+
 def test_what_goes_wrong_while_reading_ahead_is_said_when_it_is_asked_for() -> None:
     fleet = SlowFleet(130)
     fleet.fault("status", path="/machines", status=401)

@@ -635,6 +635,16 @@ def test_restored_is_not_said_before_the_machine_has_settled_however_its_state_l
     assert fleet.service.machines()[0]["state"] == ends
 
 
+def test_a_large_fleet_that_settles_is_looked_at_twice() -> None:
+    fleet = Fleet(240)
+    for machine_id in fleet.machine_ids:
+        fleet.made_snapshot("before", machine_id)
+    fleet.later()
+    assert statuses(fleet.run(state="restored", name="before")) == ["restored"] * 240
+    # Two pages for the plan, and two for each of the two looks.
+    assert sum(entry.path == "/machines" for entry in fleet.service.log) == 6
+
+
 def test_restored_again_is_a_change_again() -> None:
     fleet = Fleet()
     fleet.made_snapshot("before")
