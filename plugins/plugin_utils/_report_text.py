@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
         ChildReport,
         MachineReport,
-        Reason,
         RunReport,
         Span,
     )
@@ -96,8 +95,10 @@ _ENDS = {
 
 def markdown(report: RunReport) -> str:
     """The whole report as GitHub flavoured Markdown."""
-    machines = [machine for machine in report.machines if _has_section(machine)]
-    lines = [f"# Maintenance run {markdown_text(report.run_id)}", "", _ending(report), "", *_facts(report), ""]
+    machines = [machine for machine in report.machines if has_more_to_say(machine)]
+    ending, *notes = sentences_on_the_end(report)
+    lines = [f"# Maintenance run {markdown_text(report.run_id)}", "", " ".join([f"**{ending}**", *notes]), ""]
+    lines += [*(f"- {name}: {markdown_text(value)}" for name, value in facts(report)), ""]
     lines += ["## Totals", "", *_totals(report), "", "## Machines", "", *_machine_table(report), ""]
     if machines:
         lines += ["## What happened", ""]
@@ -118,7 +119,7 @@ def outcome_lines(report: RunReport, width: int) -> list[str]:
     if len(listed) > MOST_ROWS:
         listed = [(machine, texts) for machine, texts in listed if texts or machine.outcome not in _QUIET]
     cells = [("VERDICT", "WHAT WAS DONE")]
-    cells += [(machine.verdict or "-", _done(report, machine)) for machine, dummy in listed]
+    cells += [(machine.verdict or "-", what_was_done(report, machine)) for machine, dummy in listed]
     taken = sum(max(map(display_width, column)) + 2 for column in zip(*cells, strict=True))
     host_width = max(width - taken, len("HOST"))
     hosts = ["HOST", *(shorten(machine.host, host_width) or "-" for machine, dummy in listed)]
@@ -129,8 +130,8 @@ def outcome_lines(report: RunReport, width: int) -> list[str]:
         # What is the same for several in a row stands there once.
         if next_one is None or texts != next_one[1]:
             lines += [f"    {line}" for text in texts for line in wrap(text, max(width - 4, 1), LINES_OF_A_REASON)]
-    totals = ", ".join(f"{count} {text}" for text, count in _counts(report))
-    lines += wrap(f"{_number(len(report.machines), 'machine')}: {totals or 'none'}.", width, len(OUTCOME_TEXTS))
+    totals = ", ".join(f"{count} {text}" for text, count in counts(report))
+    lines += wrap(f"{number_text(len(report.machines), 'machine')}: {totals or 'none'}.", width, len(OUTCOME_TEXTS))
     return [cut(line, width) for line in lines]
 
 
@@ -146,49 +147,49 @@ def recover_command(report: RunReport, action: str) -> str:
     return recover_command_line(report.run_id, action, report.inventory, limit, {**prefix, **report.recover_variables})
 
 
-def _ending(report: RunReport) -> str:
-    """How the run ended, in one paragraph."""
+def sentences_on_the_end(report: RunReport) -> list[str]:
+    """How the run ended; the first sentence is what matters most."""
     count = len(report.machines)
     bad = len(report.failed_hosts())
     sentence = _ENDS.get(report.ended_by, f"The run was ended by {report.ended_by}")
     if report.status == "running":
         sentence += "; this is how far it had come when this was written"
     elif bad:
-        sentence += f", and {bad} of {_number(count, 'machine')} {'is' if bad == 1 else 'are'} not ok"
+        sentence += f", and {bad} of {number_text(count, 'machine')} {'is' if bad == 1 else 'are'} not ok"
     elif count:
         sentence += f", and {'the machine is' if count == 1 else f'all {count} machines are'} ok"
     if report.problems:
-        sentence += f"; {_number(len(report.problems), 'problem')} came up"
-    sentences = [f"**{sentence}.**"]
+        sentence += f"; {number_text(len(report.problems), 'problem')} came up"
+    sentences = [f"{sentence}."]
     if report.check_mode:
         sentences.append("This was a check: no snapshot was taken and nothing was rolled back.")
     open_count = sum(machine.is_open for machine in report.machines)
     if open_count:
-        sentences.append(f"{_number(open_count, 'snapshot')} {'is' if open_count == 1 else 'are'} still open.")
-    return " ".join(sentences)
+        sentences.append(f"{number_text(open_count, 'snapshot')} {'is' if open_count == 1 else 'are'} still open.")
+    return sentences
 
 
-def _facts(report: RunReport) -> list[str]:
-    facts = [
+def facts(report: RunReport) -> list[tuple[str, str]]:
+    """What the run was asked for, when and where it ran: names and values."""
+    return [
         ("Playbooks", ", ".join(report.playbooks)),
         ("Waves", ", ".join(map(str, report.wave_sizes))),
-        ("Failure budget", _number(report.max_failures, "machine")),
+        ("Failure budget", number_text(report.max_failures, "machine")),
         ("Rolled back on failure", _SCOPES.get(report.scope, report.scope)),
-        ("Began", _time(report.began)),
-        ("Ended", _time(report.ended)),
-        ("Took", _duration(report.began, report.ended)),
+        ("Began", time_text(report.began)),
+        ("Ended", time_text(report.ended)),
+        ("Took", duration(report.began, report.ended)),
         ("Controller", report.controller or ""),
         ("Versions", f"community.paperspace {report.collection_version}, ansible-core {report.ansible_version or '-'}"),
     ]
-    return [f"- {name}: {markdown_text(value)}" for name, value in facts]
 
 
 def _totals(report: RunReport) -> list[str]:
-    rows = [[text, str(count)] for text, count in _counts(report)]
+    rows = [[text, str(count)] for text, count in counts(report)]
     return markdown_table(["What was done", "Machines"], [*rows, ["all", str(len(report.machines))]])
 
 
-def _counts(report: RunReport) -> Sequence[tuple[str, int]]:
+def counts(report: RunReport) -> Sequence[tuple[str, int]]:
     """How many machines there are of each outcome, without what differs within one."""
     return list(Counter(_outcome(report, machine) for machine in report.machines).items())
 
@@ -202,7 +203,7 @@ def _machine_table(report: RunReport) -> list[str]:
                 markdown_text(machine.machine_id),
                 "-" if machine.wave is None else str(machine.wave),
                 machine.verdict or "-",
-                _done(report, machine),
+                what_was_done(report, machine),
                 markdown_text(machine.snapshot.name or ""),
             ]
             for machine in report.machines
@@ -210,7 +211,7 @@ def _machine_table(report: RunReport) -> list[str]:
     )
 
 
-def _has_section(machine: MachineReport) -> bool:
+def has_more_to_say(machine: MachineReport) -> bool:
     """Whether there is more to say than the table does."""
     if list(_explanations(machine)):
         return True
@@ -220,16 +221,17 @@ def _has_section(machine: MachineReport) -> bool:
 def _section(report: RunReport, machine: MachineReport) -> Iterator[str]:
     yield f"### {markdown_text(machine.host)}"
     yield ""
+    why = sentence_on_the_verdict(machine)
     if machine.reason:
-        yield f"{_why(machine, machine.reason)}:"
+        yield f"{markdown_text(why)}:"
         yield ""
         yield from markdown_block(machine.reason.error)
         yield ""
-    elif machine.verdict in _VERDICTS:
-        yield f"{_VERDICTS[machine.verdict]}."
+    elif why:
+        yield f"{why}."
         yield ""
-    yield from _what_was_done(report, machine)
-    for what, error in _errors(machine):
+    yield from map(markdown_text, sentences_on_what_was_done(report, machine))
+    for what, error in errors(machine):
         yield ""
         yield f"{what}:"
         yield ""
@@ -242,17 +244,21 @@ def _section(report: RunReport, machine: MachineReport) -> Iterator[str]:
         )
 
 
-def _why(machine: MachineReport, reason: Reason) -> str:
-    """The verdict, with the host and task that led to it, as Markdown without a full stop."""
-    words = _VERDICTS.get(machine.verdict or "", "It met an error")
-    if reason.task:
-        words += f" in the task {markdown_text(reason.task)}"
-    if reason.host and reason.host != machine.host:
-        words += f" on the host {markdown_text(reason.host)}"
+def sentence_on_the_verdict(machine: MachineReport) -> str:
+    """The verdict, with the host and task that led to it, without a full stop; empty when there is nothing to say."""
+    words = _VERDICTS.get(machine.verdict or "", "")
+    if not machine.reason:
+        return words
+    words = words or "It met an error"
+    if machine.reason.task:
+        words += f" in the task {one_line(machine.reason.task)}"
+    if machine.reason.host and machine.reason.host != machine.host:
+        words += f" on the host {one_line(machine.reason.host)}"
     return words
 
 
-def _what_was_done(report: RunReport, machine: MachineReport) -> Iterator[str]:
+def sentences_on_what_was_done(report: RunReport, machine: MachineReport) -> Iterator[str]:
+    """What was done to a machine, at length."""
     if report.check_mode and machine.verdict:
         yield f"It {_outcome(report, machine)}."
         return
@@ -267,10 +273,10 @@ def _what_was_done(report: RunReport, machine: MachineReport) -> Iterator[str]:
     if machine.reconnect and machine.reconnect.status == "answers":
         yield "It answers to Ansible again."
     if machine.rollback and machine.rollback.safety_snapshot_id:
-        yield f"Its state before the rollback is in the snapshot {markdown_text(machine.rollback.safety_snapshot_id)}."
+        yield f"Its state before the rollback is in the snapshot {one_line(machine.rollback.safety_snapshot_id)}."
 
 
-def _errors(machine: MachineReport) -> Iterator[tuple[str, str]]:
+def errors(machine: MachineReport) -> Iterator[tuple[str, str]]:
     """What else went wrong with a machine, each with its error."""
     if machine.snapshot.error:
         yield "Its snapshot did not come through", machine.snapshot.error
@@ -290,7 +296,7 @@ def _explanations(machine: MachineReport) -> Iterator[str]:
         where = [one_line(reason.task or "")] if reason.task else []
         where += [f"on {one_line(reason.host)}"] if reason.host and reason.host != machine.host else []
         yield _sentence(" ".join(where), reason.error)
-    for what, error in _errors(machine):
+    for what, error in errors(machine):
         yield _sentence(what, error)
 
 
@@ -298,7 +304,7 @@ def _sentence(what: str, error: str) -> str:
     return ": ".join(filter(None, (what, one_line(error))))
 
 
-def _done(report: RunReport, machine: MachineReport) -> str:
+def what_was_done(report: RunReport, machine: MachineReport) -> str:
     """What was done to a machine, in a few words."""
     words = [_outcome(report, machine)]
     if machine.reconnect and machine.reconnect.status == "silent":
@@ -323,10 +329,10 @@ def _child_table(children: Sequence[ChildReport]) -> list[str]:
             [
                 str(child.wave),
                 markdown_text(child.playbook),
-                _exit_code(child.rc),
-                _time(child.began),
-                _time(child.ended),
-                _duration(child.began, child.ended),
+                exit_code(child.rc),
+                time_text(child.began),
+                time_text(child.ended),
+                duration(child.began, child.ended),
             ]
             for child in children
         ],
@@ -334,33 +340,52 @@ def _child_table(children: Sequence[ChildReport]) -> list[str]:
 
 
 def _what_to_do(report: RunReport) -> list[str]:
-    open_machines = [machine for machine in report.machines if machine.is_open]
-    if not open_machines:
+    sentences = sentences_on_what_is_open(report)
+    if not sentences:
         return []
-    hosts = ", ".join(markdown_text(machine.host) for machine in open_machines[:MOST_NAMES])
-    if len(open_machines) > MOST_NAMES:
-        hosts += f" and {len(open_machines) - MOST_NAMES} more"
-    lines = ["## What to do", "", f"The run is still open on {_number(len(open_machines), 'machine')}: {hosts}."]
-    if report.status == "running":
-        lines += ["", "As long as the run goes on, leave that to it. If it does not go on any more:"]
-    for what, action in (
-        ("To see what is open", "list"),
-        ("To put these machines back to their snapshots", "rollback"),
-        ("To keep them as they are", "keep"),
-    ):
-        lines += ["", f"{what}:", "", *markdown_block(recover_command(report, action), "shell")]
+    lines = ["## What to do"]
+    for sentence in sentences:
+        lines += ["", markdown_text(sentence)]
+    for what, command in commands_to_resolve(report):
+        lines += ["", f"{what}:", "", *markdown_block(command, "shell")]
     return lines
 
 
+def sentences_on_what_is_open(report: RunReport) -> list[str]:
+    """On which machines the run is open. Empty when it is on none."""
+    open_machines = [machine for machine in report.machines if machine.is_open]
+    if not open_machines:
+        return []
+    hosts = ", ".join(one_line(machine.host) for machine in open_machines[:MOST_NAMES])
+    if len(open_machines) > MOST_NAMES:
+        hosts += f" and {len(open_machines) - MOST_NAMES} more"
+    sentences = [f"The run is still open on {number_text(len(open_machines), 'machine')}: {hosts}."]
+    if report.status == "running":
+        sentences.append("As long as the run goes on, leave that to it. If it does not go on any more:")
+    return sentences
+
+
+def commands_to_resolve(report: RunReport) -> list[tuple[str, str]]:
+    """What can be done with a run that is open, each with its command line."""
+    return [
+        (what, recover_command(report, action))
+        for what, action in (
+            ("To see what is open", "list"),
+            ("To put these machines back to their snapshots", "rollback"),
+            ("To keep them as they are", "keep"),
+        )
+    ]
+
+
 def _span(span: Span) -> list[str]:
-    return [_time(span.began), _time(span.ended), _duration(span.began, span.ended)]
+    return [time_text(span.began), time_text(span.ended), duration(span.began, span.ended)]
 
 
-def _time(seconds: float | None) -> str:
+def time_text(seconds: float | None) -> str:
     return "-" if seconds is None else f"{_EPOCH + timedelta(seconds=math.floor(seconds)):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _duration(began: float | None, ended: float | None) -> str:
+def duration(began: float | None, ended: float | None) -> str:
     if began is None or ended is None:
         return "-"
     seconds = ended - began
@@ -374,7 +399,7 @@ def _duration(began: float | None, ended: float | None) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
-def _exit_code(rc: int | None) -> str:
+def exit_code(rc: int | None) -> str:
     if rc is None:
         return "-"
     if rc < 0:
@@ -385,5 +410,5 @@ def _exit_code(rc: int | None) -> str:
     return str(rc)
 
 
-def _number(count: int, noun: str) -> str:
+def number_text(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
