@@ -83,8 +83,8 @@ options:
     default: false
   report_dir:
     description:
-      - The folder for the report, C(RUN_ID.json) and C(RUN_ID.md), and for the output, C(RUN_ID.log). It is made if
-        needed. Only the user can read the files. Nothing is written in check mode.
+      - The folder for the report, C(RUN_ID.json), C(RUN_ID.md) and C(RUN_ID.html), and for the output, C(RUN_ID.log).
+        It is made if needed. Only the user can read the files. Nothing is written in check mode.
     type: path
     default: paperspace-runs
   wait_timeout:
@@ -194,7 +194,7 @@ recover_command:
   returned: always
   sample: null
 report_files:
-  description: The paths of the report, JSON and Markdown. Empty in check mode, and when it could not be written.
+  description: The paths of the report, JSON, Markdown and HTML. Empty in check mode, and when it could not be written.
   type: list
   elements: str
   returned: always

@@ -27,7 +27,7 @@ from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_t
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
 from ansible_collections.community.paperspace.plugins.module_utils._names import DEFAULT_PREFIX, is_run_id
 from ansible_collections.community.paperspace.plugins.module_utils._version import VERSION
-from ansible_collections.community.paperspace.plugins.plugin_utils import _report_text
+from ansible_collections.community.paperspace.plugins.plugin_utils import _report_html, _report_text
 
 REPORT_VERSION = 1
 
@@ -50,6 +50,8 @@ RECONNECTS = ("answers", "silent")
 PHASES = ("snapshot", "maintenance", "rollback", "reconnect")
 SCOPES = ("failed", "wave", "fleet")
 STATUSES = ("running", "succeeded", "failed")
+# The files of a report, by how their names end.
+KINDS = ("json", "md", "html")
 ENDS = ("end", "sigint", "sigterm", "parent_died", "guardian_died", "error")
 
 # Without a time zone: all times here are UTC.
@@ -216,6 +218,10 @@ class RunReport:
         """The report for people to read, as GitHub flavoured Markdown."""
         return _report_text.markdown(self)
 
+    def to_html(self) -> str:
+        """The report for people to look at: a page that loads nothing else."""
+        return _report_html.page(self)
+
 
 def outcome_lines(report: RunReport, width: int = 80) -> list[str]:
     """The machines as a table in plain text, with lines of at most C(width) columns."""
@@ -236,20 +242,21 @@ def load_report(path: str | os.PathLike[str]) -> RunReport:
         raise InputError(f"{path} cannot be used. {error}") from None
 
 
-def write_report(report: RunReport, folder: Path) -> tuple[Path, Path]:
-    """Write C(RUN_ID.json) and C(RUN_ID.md) into the folder, which is made if needed, and return their paths.
+def write_report(report: RunReport, folder: Path) -> tuple[Path, Path, Path]:
+    """Write C(RUN_ID.json), C(.md) and C(.html) into the folder, which is made if needed, and return their paths.
 
     A reader finds each file as it was or as it is now, never a part. Only the user can read them. Raises OSError.
     """
     if not is_run_id(report.run_id):
         raise ValueError(f"{report.run_id!r} is not a run id.")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    json_path, markdown_path = folder / f"{report.run_id}.json", folder / f"{report.run_id}.md"
-    # The JSON comes last: when it is of this report, so is the other.
+    json_path, markdown_path, html_path = (folder / f"{report.run_id}.{kind}" for kind in KINDS)
+    # The JSON comes last: when it is of this report, so are the others.
+    _replace(html_path, report.to_html())
     _replace(markdown_path, report.to_markdown())
     # ASCII: no control characters for a terminal, and names that are not UTF-8 survive.
     _replace(json_path, json.dumps(report.to_dict(), indent=2) + "\n")
-    return json_path, markdown_path
+    return json_path, markdown_path, html_path
 
 
 def report_files(report: RunReport, folder: Path) -> list[Path]:
@@ -258,7 +265,7 @@ def report_files(report: RunReport, folder: Path) -> list[Path]:
         is_there = load_report(folder / f"{report.run_id}.json").to_dict() == report.to_dict()
     except (OSError, InputError):
         is_there = False
-    return [folder / f"{report.run_id}.{kind}" for kind in ("json", "md")] if is_there else []
+    return [folder / f"{report.run_id}.{kind}" for kind in KINDS] if is_there else []
 
 
 def _replace(path: Path, text: str) -> None:

@@ -393,7 +393,10 @@ class Controller:
         text = page.read_text("utf-8")
         assert run_id in text
         assert all(host in text for host in fates)
-        for path in (page, page.with_suffix(".json")):
+        looks = page.with_suffix(".html").read_text("utf-8")
+        assert run_id in looks
+        assert all(f"<h3>{host}</h3>" in looks for host in fates)
+        for path in (page, page.with_suffix(".json"), page.with_suffix(".html")):
             assert path.stat().st_mode & 0o777 == 0o600
         assert list(self.folder.glob("tmp/guarded-*")) == [], "the guardian has left its work folder"
 

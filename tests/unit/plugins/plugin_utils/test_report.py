@@ -33,6 +33,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils import _repor
 from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
     CLOSED,
     ENDS,
+    KINDS,
     OUTCOMES,
     PHASES,
     RECONNECTS,
@@ -442,16 +443,18 @@ def test_a_report_is_written_for_its_user_alone(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "runs"
     umask = os.umask(0)
     try:
-        json_path, markdown_path = write_report(full_report(), folder)
+        paths = json_path, markdown_path, html_path = write_report(full_report(), folder)
     finally:
         os.umask(umask)
     assert json_path == folder / f"{RUN}.json"
     assert markdown_path == folder / f"{RUN}.md"
+    assert html_path == folder / f"{RUN}.html"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert [stat.S_IMODE(path.stat().st_mode) for path in (json_path, markdown_path)] == [0o600, 0o600]
-    assert sorted(folder.iterdir()) == [json_path, markdown_path]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o600] * 3
+    assert sorted(folder.iterdir()) == sorted(paths)
     assert load_report(json_path) == full_report()
     assert markdown_path.read_text(encoding="utf-8") == full_report().to_markdown()
+    assert html_path.read_text(encoding="utf-8") == full_report().to_html()
 
 
 def test_a_report_is_replaced_and_the_folder_left_as_it_is(tmp_path: Path) -> None:
@@ -464,7 +467,7 @@ def test_a_report_is_replaced_and_the_folder_left_as_it_is(tmp_path: Path) -> No
     paths = write_report(RunReport(RUN), tmp_path)
     assert load_report(paths[0]) == RunReport(RUN)
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
-    assert [stat.S_IMODE(path.lstat().st_mode) for path in paths] == [0o600, 0o600]
+    assert [stat.S_IMODE(path.lstat().st_mode) for path in paths] == [0o600] * 3
     assert elsewhere.read_text() == "not to be touched"
 
 
@@ -505,6 +508,9 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path: Path, m
     write_report(RunReport(RUN), tmp_path)
     assert steps == [
         "fsync of True",
+        f"replace {RUN}.html",
+        "fsync of the folder",
+        "fsync of True",
         f"replace {RUN}.md",
         "fsync of the folder",
         "fsync of True",
@@ -521,8 +527,8 @@ def test_only_files_that_hold_just_this_report_are_named(tmp_path: Path, monkeyp
     assert report_files(RunReport.from_dict(report.to_dict()), tmp_path) == list(written)
     report.status = "failed"
     assert report_files(report, tmp_path) == []
-    # The disk is full at the first file, or at the second.
-    for kind in ("md", "json"):
+    # The disk is full at one of the files.
+    for kind in KINDS:
         replaced = Path.replace
 
         def fail(self: Path, target: Path, kind: str = kind, replaced: Any = replaced) -> Path:
@@ -552,7 +558,7 @@ def test_a_file_system_that_cannot_sync_folders_does_no_harm(tmp_path: Path, mon
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", fail_for_folders)
-    path, _markdown = write_report(RunReport(RUN), tmp_path)
+    path = write_report(RunReport(RUN), tmp_path)[0]
     assert load_report(path) == RunReport(RUN)
 
 
@@ -571,12 +577,13 @@ def test_a_run_id_that_would_lead_elsewhere_is_refused(tmp_path: Path, run_id: s
 
 def test_the_json_is_ascii_and_keeps_names_that_are_no_utf8(tmp_path: Path) -> None:
     report = RunReport(RUN, machines=[machine("caf\udce9 \x1b[31m\x9b m\u00fcller")])
-    json_path, markdown_path = write_report(report, tmp_path)
+    json_path, markdown_path, html_path = write_report(report, tmp_path)
     content = json_path.read_bytes()
     assert content.isascii()
     assert b"\x1b" not in content
     assert load_report(json_path) == report
-    assert "caf\ufffd" in markdown_path.read_text(encoding="utf-8")
+    for path in (markdown_path, html_path):
+        assert "caf\ufffd" in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -922,7 +929,7 @@ def test_every_outcome_has_its_words() -> None:
 
 def test_no_part_of_this_loads_ansible() -> None:
     # The guardian is a process without ansible-core.
-    modules = ("_report", "_report_text", "_text", "_waves")
+    modules = ("_report", "_report_html", "_report_text", "_text", "_waves")
     imports = "; ".join(f"import {_report.__package__}.{name}" for name in modules)
     command = f"import sys; sys.path.insert(0, sys.argv[1]); {imports}; print('ansible' in sys.modules)"
     root = Path(_report.__file__).parents[5]
