@@ -44,6 +44,12 @@ _STOPS = {
     "parent_died": "The ansible-playbook that had started the run ended before it.",
     "guardian_died": "The process that guarded the run died, and what it had left was undone afterwards.",
 }
+_ENDED_BY_OTHERS = {
+    "restored": "Somebody else has put it back to its snapshot meanwhile, and so ended the run on it. "
+    "What was changed on it after that is not undone.",
+    "ok": "Somebody else has closed the run on it meanwhile, to keep what was changed.",
+    None: "Its snapshot is gone: somebody else has deleted it.",
+}
 
 
 class Ports(Protocol):
@@ -482,8 +488,12 @@ class Guard:
                 outcome.status, outcome.error, getattr(outcome, "safety_snapshot_id", None)
             )
             machine.outcome = "rolled_back" if outcome.status == "restored" else "rollback_failed"
-            if machine.outcome == "rollback_failed":
-                self._ports.say(f"{machine.host} is NOT proven to be rolled back ({outcome.status}): {outcome.error}")
+        ended = self._ended_by_others([m for m in machines if m.rollback and m.rollback.status == "failed"])
+        for machine in machines:
+            if machine.outcome == "rollback_failed" and machine.rollback:
+                machine.rollback.error = ended.get(machine.machine_id, machine.rollback.error)
+                status, error = machine.rollback.status, machine.rollback.error
+                self._ports.say(f"{machine.host} is NOT proven to be rolled back ({status}): {error}")
         self._end(machines, "rollback")
         restored = [machine for machine in machines if machine.outcome == "rolled_back"]
         self._rename(restored, "restored")
@@ -530,22 +540,54 @@ class Guard:
             return [_failed(machine, str(error)) for machine in machines]
 
     def _close(self, machines: Iterable[MachineReport]) -> None:
-        self._rename([machine for machine in machines if machine.outcome in _GOOD and machine.closed is None], "ok")
+        self._rename([machine for machine in machines if machine.outcome in _GOOD and machine.is_open], "ok")
 
     def _rename(self, machines: Sequence[MachineReport], closed: str) -> None:
         if not machines:
             return
         new_name = run_name(self._report.prefix, self._report.run_id, closed)
         outcomes = _by_machine(self._renamed(machines, new_name))
+        nothing = SnapshotOutcome("", status="failed", error="Nothing was reported of it.")
+        ended = self._ended_by_others([m for m in machines if outcomes.get(m.machine_id, nothing).status == "failed"])
         for machine in machines:
-            outcome = outcomes.get(machine.machine_id) or _failed(machine, "Nothing was reported of it.")
-            if outcome.is_bad:
+            outcome = outcomes.get(machine.machine_id, nothing)
+            if machine.machine_id in ended:
+                machine.close_error = ended[machine.machine_id]
+                if (machine.outcome, machine.closed) == ("ok", "restored"):
+                    machine.outcome, machine.verdict = "rollback_failed", "incomplete"
+                    machine.reason = Reason(None, None, "What was done on it is not proven to be there any more.")
+                    machine.rollback, machine.close_error = RollbackReport("failed", machine.close_error), None
+                self._ports.say(f"{machine.host}: {ended[machine.machine_id]}")
+            elif outcome.is_bad:
                 machine.close_error = outcome.error
                 self._ports.say(f"The snapshot of {machine.host} still has the name of an open run: {outcome.error}")
             else:
                 machine.closed, machine.close_error = closed, None
                 machine.snapshot.name = new_name
         self._save()
+
+    def _ended_by_others(self, machines: Sequence[MachineReport]) -> dict[str, str]:
+        """Take note of it where somebody else has ended the run on a machine, and say how, by the machine's id."""
+        if not machines:
+            return {}
+        try:
+            listing = self._ports.existing_snapshots([machine.machine_id for machine in machines])
+        except InputError:
+            half = len(machines) // 2
+            return self._ended_by_others(machines[:half]) | self._ended_by_others(machines[half:]) if half else {}
+        except PaperspaceError:
+            return {}
+        told = {}
+        for machine in machines:
+            runs = [run for run in self._runs(listing[machine.machine_id]) if run.run_id == self._report.run_id]
+            if all(run.is_closed for run in runs):
+                machine.closed = runs[0].outcome if runs else None
+                if machine.closed is None:
+                    machine.snapshot.id = None
+                else:
+                    machine.snapshot.name = run_name(self._report.prefix, self._report.run_id, machine.closed)
+                told[machine.machine_id] = _ENDED_BY_OTHERS[machine.closed]
+        return told
 
     def _renamed(self, machines: Sequence[MachineReport], new_name: str) -> list[Outcome]:
         wish = self._wish(machines, state="present", name=self._open_name, new_name=new_name)
@@ -563,7 +605,9 @@ class Guard:
             self._close(report.machines)
             self._rename([m for m in report.machines if m.outcome == "rolled_back" and m.closed is None], "restored")
         for machine in report.machines:
-            if machine.close_error is not None:
+            if machine.close_error is not None and not machine.is_open:
+                report.problems.append(f"{machine.host}: {machine.close_error}")
+            elif machine.close_error is not None:
                 report.problems.append(
                     f"The snapshot of {machine.host} still has the name of an open run: {machine.close_error}"
                 )

@@ -97,6 +97,8 @@ class Script:
     deleted: Mapping[str, int] = field(default_factory=dict)
     # The machines that somebody else begins a run with, by the call before which that happens, and its snapshot's name.
     intruders: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    # The machines on which somebody else ends this run, by the call before which that happens: restored, ok or gone.
+    resolved: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     # The call at which the run is stopped, why, and how much of a running playbook is done then.
     stop: tuple[int, str] | None = None
     done_when_stopped: float = 0.5
@@ -119,6 +121,8 @@ class Machine:
     own: set[str] = field(default_factory=set)
     proven: set[str] = field(default_factory=set)
     is_deleted: bool = False
+    # What somebody else has made of the run on it.
+    resolved: str = ""
     # What playbooks did to its disk since it was last put back.
     touched: bool = False
     harmed: bool = False
@@ -137,6 +141,15 @@ class Machine:
 
     def run_names(self) -> list[str]:
         return [snapshot.name for snapshot in self.snapshots if snapshot.id in self.own]
+
+    def resolve(self, what: str) -> None:
+        """As recover does, or whoever deletes a snapshot."""
+        self.resolved = what
+        (own,) = (snapshot for snapshot in self.snapshots if snapshot.id in self.own)
+        index = self.snapshots.index(own)
+        self.snapshots[index : index + 1] = [] if what == "gone" else [replace(own, name=f"{OPEN}-{what}")]
+        if what == "restored":
+            self.put_back()
 
     def put_back(self) -> None:
         self.touched = self.harmed = self.is_on = False
@@ -314,12 +327,16 @@ class World:
                 self.of(host).snapshots.clear()
         for host, (number, name) in self.script.intruders.items():
             machine = self.of(host)
-            # In the same run it would have found what this one has made.
-            is_late = name == OPEN and machine.run_names() != []
+            # In the same run it would have found what this one has made; that two others meet here as well is left out.
+            is_late = name == OPEN and (machine.run_names() != [] or machine.resolved != "")
             if self._asked == number and not machine.is_deleted and not is_late:
                 machine.snapshots.insert(0, Snapshot(f"{host}-intruder", name, machine.machine_id, False))
                 machine.proven.add(f"{host}-intruder")
                 self.begun_by_others.append(machine.snapshots[0])
+        for host, (number, what) in self.script.resolved.items():
+            machine = self.of(host)
+            if self._asked == number and machine.touched and machine.run_names() == [OPEN]:
+                machine.resolve(what)
         if self._asked in self.script.errors:
             self._fail(self.script.errors[self._asked](f"The service does not {verb}."))
         missing = [machine_id for machine_id in machine_ids if self.fleet[machine_id].is_deleted]
@@ -580,7 +597,7 @@ def check_machine(world: World, report: RunReport, machine: MachineReport) -> No
         assert machine.reason.error
     if truth.touched and not is_proven:
         assert machine.outcome == "rollback_failed"
-        assert names in ([OPEN], [])
+        assert names in ([OPEN], [], [f"{OPEN}-{truth.resolved}"])
     if machine.outcome in ("untouched", "no_snapshot", "not_started", "rolled_back"):
         assert not truth.touched
     if machine.outcome == "rolled_back":
@@ -595,9 +612,10 @@ def check_machine(world: World, report: RunReport, machine: MachineReport) -> No
     # What the report says of the name is true, or said not to be known.
     if machine.closed:
         assert names == [f"{OPEN}-{machine.closed}"] or truth.is_deleted
-        assert machine.closed == ("restored" if machine.outcome == "rolled_back" else "ok")
+        assert machine.closed == (truth.resolved or ("restored" if machine.outcome == "rolled_back" else "ok"))
     if names and not machine.closed and names != [OPEN]:
-        assert machine.close_error
+        # What others do after a rollback that failed is not looked for any more.
+        assert machine.close_error or (truth.resolved and machine.outcome == "rollback_failed")
     if names == [OPEN]:
         assert report.status == "failed"
         is_told = any(machine.host in problem for problem in report.problems)
@@ -632,6 +650,7 @@ def chosen(chance: random.Random) -> Script:
         errors=dict.fromkeys(range(first, last + 1), error) if kind < 0.3 else {},
         deleted={host(): call(1, 12)} if chance.random() < 0.15 else {},
         intruders={host(): (call(1, 12), chance.choice([f"maint-{OTHER_RUN}", OPEN]))} if chance.random() < 0.3 else {},
+        resolved={host(): (call(2, 12), chance.choice(["restored", "ok", "gone"]))} if chance.random() < 0.15 else {},
         stop=(call(1, 100), chance.choice(["sigint", "sigterm", "parent_died"])) if chance.random() < 0.3 else None,
         done_when_stopped=chance.random(),
         kill=(call(1, 110), chance.choice(MOMENTS)) if chance.random() < 0.5 else None,
@@ -1129,6 +1148,51 @@ def test_it_is_not_begun_when_nobody_knows_whether_another_run_has() -> None:
     assert world.runs == []
     assert outcomes(report) == ["no_snapshot"] * 4
     assert not any(world.of(host).run_names() for host in FLEET)
+
+
+# Others that end the run on a machine while it is at work.
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "told"),
+    [("restored", RESTORED, "has put it back to"), ("ok", OK, "has closed the run on it"), ("gone", None, "is gone")],
+)
+def test_run_that_somebody_else_has_ended_on_a_machine_is_not_told_to_be_open(
+    what: str, name: str | None, told: str
+) -> None:
+    """A command to resolve it would find nothing."""
+    script = replace(web(1, "failed"), resolved={"web1": (FIRST_RESTORE, what)})
+    world, report = drive(script, planned(waves=[4]))
+    check(world, report)
+    assert outcomes(report) == ["rollback_failed", "ok", "ok", "ok"]
+    assert report
+    machine = report.machines[0]
+    assert machine.rollback
+    assert told in str(machine.rollback.error)
+    assert any(told in text for text in world.said)
+    assert not machine.is_open
+    assert machine.closed == (None if what == "gone" else what)
+    assert (machine.snapshot.name if machine.closed else None) == name
+
+
+def test_machine_that_was_put_back_by_somebody_else_is_not_told_to_be_maintained() -> None:
+    world, report = drive(Script(resolved={"web1": (3, "restored")}), planned(waves=[4]))
+    check(world, report)
+    assert outcomes(report) == ["rollback_failed", "ok", "ok", "ok"]
+    assert report
+    assert not report.machines[0].is_open
+    assert report.machines[0].verdict == "incomplete"
+
+
+@pytest.mark.parametrize(("what", "is_told"), [("ok", False), ("gone", True)])
+def test_machine_that_came_through_stays_so_when_somebody_else_ends_the_run_on_it(what: str, is_told: bool) -> None:
+    world, report = drive(Script(resolved={"web1": (3, what)}), planned(waves=[4]))
+    check(world, report)
+    assert outcomes(report) == ["ok"] * 4
+    assert report
+    assert not report.machines[0].is_open
+    assert [problem for problem in report.problems if "web1: Its snapshot is gone" in problem] == report.problems
+    assert (report.problems != []) is is_told
 
 
 # What must not be begun.
