@@ -158,7 +158,7 @@ class ActionModule(ActionBase):
             message = _Guardian(order, parent, self._show).follow() or _ended(order)
         if message is None:
             shutil.rmtree(order.work_folder, ignore_errors=True)
-            report = RunReport.from_dict(order.report)
+            report = _written(order) or RunReport.from_dict(order.report)
             raise InputError(
                 f"The process that guarded run {report.run_id} has died. Resolve the run with: "
                 f"{recover_command(report, 'rollback')}"
@@ -356,13 +356,18 @@ def _with_answers(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ended(order: Order) -> dict[str, Any] | None:
     """What a guardian that said nothing at last has done, if it came to its end: who reads slowly may miss it."""
+    report = _written(order)
+    return None if report is None or report.status == "running" else {"result": report.to_dict()}
+
+
+def _written(order: Order) -> RunReport | None:
+    """The report as a guardian has left it."""
     if order.report_folder is None:
         return None
     try:
-        report = load_report(Path(order.report_folder) / f"{order.report['run_id']}.json")
+        return load_report(Path(order.report_folder) / f"{order.report['run_id']}.json")
     except (OSError, InputError):
         return None
-    return None if report.status == "running" else {"result": report.to_dict()}
 
 
 def _result(report: RunReport, folder: Path | None) -> dict[str, Any]:

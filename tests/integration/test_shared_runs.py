@@ -194,6 +194,11 @@ def test_guarded_maintenance_of_the_same_machines_is_done_by_one(
         path = folder / "paperspace-runs" / f"{RUN}.json"
         machines = json.loads(path.read_text(encoding="utf-8"))["machines"] if path.exists() else []
         ok = [machine["host"] for machine in machines if machine["outcome"] == "ok"]
+        if machines and len(ok) < len(machines):
+            # What is left to another controller is said to be, and no command offers to undo its work.
+            assert "left to another controller" in result.output
+            assert "Another controller of this run maintains it." in path.with_suffix(".md").read_text("utf-8")
+            assert "recover" not in result.output + path.with_suffix(".md").read_text("utf-8")
         assert (result.rc == 0) == (len(ok) == 3), result.output
         told.update(ok)
     assert told == {"web1": 1, "web3": 1, "db1": 1}
