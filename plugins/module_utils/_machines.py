@@ -31,6 +31,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._procedures i
 )
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, Recent, each_once, pool_of
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Call, Pause, Procedure, Scheduler
+from ansible_collections.community.paperspace.plugins.module_utils._shown import shown
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine
 from ansible_collections.community.paperspace.plugins.module_utils._wishes import refuse_first, wait_problems
 
@@ -277,8 +278,8 @@ def _foretell(outcome: MachineOutcome, machine: Machine, wish: MachineWish) -> N
 def _describe(outcomes: Sequence[MachineOutcome]) -> str:
     """Each machine's state and settings as lines."""
     return "".join(
-        f"{outcome.machine_id} ({outcome.name}):\n  state: {outcome.state}\n"
-        + "".join(f"  auto_snapshot_{key}: {value}\n" for key, value in outcome.auto_snapshot.items())
+        f"{outcome.machine_id} ({shown(str(outcome.name))}):\n  state: {shown(str(outcome.state))}\n"
+        + "".join(f"  auto_snapshot_{key}: {shown(str(value))}\n" for key, value in outcome.auto_snapshot.items())
         for outcome in outcomes
         if outcome.status != "skipped"
     )

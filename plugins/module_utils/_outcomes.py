@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.community.paperspace.plugins.module_utils._shown import shown
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Snapshot
 
 BAD_STATUSES = frozenset({"failed", "timed_out", "unsure"})
@@ -76,9 +77,9 @@ class SnapshotOutcome(Outcome):
         self.machine_id = snapshot.machine_id
 
     def label(self) -> str:
-        return (
-            f"machine {self.machine_id}, snapshot {self.name or self.id}" if self.machine_id else f"snapshot {self.id}"
-        )
+        if not self.machine_id:
+            return f"snapshot {self.id}"
+        return f"machine {self.machine_id}, snapshot {shown(self.name or self.id or 'None')}"
 
     def to_result(self) -> dict[str, Any]:
         return {
@@ -99,7 +100,7 @@ class MachineOutcome(Outcome):
     auto_snapshot: dict[str, Any] = field(default_factory=dict)
 
     def label(self) -> str:
-        return f"machine {self.machine_id} ({self.name})" if self.name else super().label()
+        return f"machine {self.machine_id} ({shown(self.name)})" if self.name else super().label()
 
     def to_result(self) -> dict[str, Any]:
         return {

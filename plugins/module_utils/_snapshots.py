@@ -25,6 +25,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._proof import
 from ansible_collections.community.paperspace.plugins.module_utils._proving import read_proofs
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, each_once, group, pool_of
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Scheduler
+from ansible_collections.community.paperspace.plugins.module_utils._shown import shown
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import (
     Action,
     Wish,
@@ -297,7 +298,7 @@ def _restore_point_warning(machine: Machine) -> str | None:
     if not machine.fields.get("restore_point_enabled"):
         return None
     return (
-        f"Machine {machine.id} ({machine.name}) has restore points on: it is put back at every shutdown, "
+        f"Machine {machine.id} ({shown(machine.name)}) has restore points on: it is put back at every shutdown, "
         "so maintenance on it will be lost."
     )
 
@@ -321,7 +322,7 @@ def _describe(listing: Listing, actions: Sequence[Action], *, after: bool) -> st
             elif outcome.status in ("deleted", "would_delete"):
                 names.pop(snapshot.id, None)
             elif outcome.status in ("restored", "would_restore"):
-                disk = f"as of {snapshot.name} ({snapshot.id})"
+                disk = f"as of {shown(snapshot.name)} ({snapshot.id})"
         lines.append(f"{machine_id or 'unknown machine'}:\n  disk: {disk}\n  snapshots:\n")
-        lines.extend(f"    - {name}\n" for name in names.values())
+        lines.extend(f"    - {shown(name)}\n" for name in names.values())
     return "".join(lines)

@@ -36,6 +36,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._pace import 
     backoff,
     retry_after,
 )
+from ansible_collections.community.paperspace.plugins.module_utils._shown import shown
 from ansible_collections.community.paperspace.plugins.module_utils._version import VERSION
 
 try:
@@ -265,6 +266,9 @@ class Transport:
 
     def _content(self, method: str, path: str, answer: Answer) -> Any:
         content = _json(answer.body)
+        if self._connection.api_key.encode() in answer.body:
+            # Else it would stand wherever the answer goes: results, reports, caches.
+            content = _without(content, self._connection.api_key)
         if content is not None and not isinstance(content, dict):
             raise InvalidAnswer(
                 f"{method} {path}: answered {answer.status} with a {type(content).__name__}, not an object: "
@@ -282,8 +286,7 @@ class Transport:
     def _shown(self, text: str, longest: int) -> str:
         """What somebody else wrote, fit for an error: without the key, on one line, and without control characters."""
         # The key first: cut in two it would not be found.
-        words = " ".join(text.replace(self._connection.api_key, "***").split())
-        return "".join(character if character.isprintable() else "?" for character in words[:longest])
+        return shown(text.replace(self._connection.api_key, "***"), longest)
 
 
 _UNREADABLE = object()
@@ -294,6 +297,15 @@ def _json(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return _UNREADABLE
+
+
+def _without(value: Any, key: str) -> Any:
+    """The JSON with stars for the key in every text of it."""
+    if isinstance(value, str):
+        return value.replace(key, "***")
+    if isinstance(value, list):
+        return [_without(item, key) for item in value]
+    return {name: _without(item, key) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def _complaint(content: Any, *, is_success: bool) -> tuple[str | None, str | None]:

@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InvalidAnswer
+from ansible_collections.community.paperspace.plugins.module_utils._shown import shown
 
 MACHINE_STATES = ("off", "starting", "stopping", "restarting", "serviceready", "ready", "upgrading", "provisioning")
 ENDED_STATES = frozenset({"done", "error", "cancelled"})
@@ -24,8 +25,12 @@ ENDED_STATES = frozenset({"done", "error", "cancelled"})
 # Polls show the same events again and again.
 LARGEST_CACHE = 4096
 
+LONGEST_ERROR = 2000  # Characters.
+
 _SIZES = frozenset({"ram", "storage_total", "storage_used", "memory"})
 _INT64 = re.compile(r"[0-9]{1,19}")
+# Wider than what may go into a path, and nothing that a terminal obeys.
+_ID = re.compile(r"[!-~]{1,128}")
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -41,7 +46,10 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Event:
-    """A piece of work on a machine; C(state) goes new, in progress, then done, error or cancelled."""
+    """A piece of work on a machine; C(state) goes new, in progress, then done, error or cancelled.
+
+    Its texts are fit for messages, which is all that they are for.
+    """
 
     id: str
     name: str
@@ -105,12 +113,13 @@ def parse_event(answer: Any) -> Event:
     created = parse_time(fields.get("dtCreated"))
     if created is None:
         raise InvalidAnswer("a machine event without a readable dtCreated")
+    error = _text_if_any(fields, "error")
     return Event(
         id=_text(fields, "id", "a machine event"),
-        name=_text(fields, "name", "a machine event"),
-        state=_text(fields, "state", "a machine event"),
+        name=shown(_text(fields, "name", "a machine event")),
+        state=shown(_text(fields, "state", "a machine event")),
         machine_id=_text_if_any(fields, "machineId"),
-        error=_text_if_any(fields, "error"),
+        error=None if error is None else shown(error, LONGEST_ERROR),
         created=created,
         finished=parse_time(fields.get("dtFinished")),
     )
@@ -176,6 +185,8 @@ def _text_if_any(fields: Mapping[str, Any], name: str) -> str | None:
 
 def _text(fields: Mapping[str, Any], name: str, what: str) -> str:
     value = _required(fields, name, what)
-    if not isinstance(value, str) or (name == "id" and not value):
+    if not isinstance(value, str):
         raise InvalidAnswer(f"{what} whose {name} is not a text")
+    if name in ("id", "machineId") and not _ID.fullmatch(value):
+        raise InvalidAnswer(f"{what} whose {name} is not an id")
     return value

@@ -319,6 +319,12 @@ def test_the_key_is_in_no_error_even_if_the_service_echoes_it(echo: str) -> None
     assert not any(KEY[start : start + 8] in shown for start in range(len(KEY) - 7))
 
 
+def test_the_key_is_in_no_answer_even_if_the_service_echoes_it() -> None:
+    answer = {"items": [{"error": f"refused for {KEY}"}, [KEY]], "count": 2, "nextPage": None}
+    with scripted(call("GET", Answer(200, answer))) as (client, dummy):
+        assert send(client, "GET") == {"items": [{"error": "refused for ***"}, ["***"]], "count": 2, "nextPage": None}
+
+
 def test_the_chain_of_an_error_is_cut_off_since_requests_words_may_hold_anything() -> None:
     with scripted(call("POST", fake_service.dropped())) as (client, dummy), pytest.raises(AnswerLost) as caught:
         send(client, "POST")

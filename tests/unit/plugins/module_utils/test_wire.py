@@ -101,6 +101,16 @@ def test_event() -> None:
     assert (finished.machine_id, finished.error) == (None, "No space")
 
 
+def test_texts_of_an_event_are_fit_for_a_terminal() -> None:
+    odd = "\x1b]0;title\x07 no\r\nspace \x9b2J\u202e\ud800\0" + "x" * 10_000
+    event = parse_event({**EVENT, "name": odd, "state": odd, "error": odd})
+    for text in (event.name, event.state, event.error):
+        assert text
+        assert text.isprintable()
+        assert text.startswith("?]0;title? no space ?2J???xx")
+        assert len(text) <= 2000
+
+
 @pytest.mark.parametrize(
     ("state", "ended"), [("new", False), ("in progress", False), ("done", True), ("error", True), ("cancelled", True)]
 )
@@ -141,7 +151,11 @@ def test_a_missing_or_null_field_is_named(parse: Any, fields: dict[str, Any], na
     [
         (parse_snapshot, SNAPSHOT, "id", 5),
         (parse_snapshot, SNAPSHOT, "id", ""),
+        (parse_snapshot, SNAPSHOT, "id", "s1\x1b[2J"),
         (parse_snapshot, SNAPSHOT, "machineId", []),
+        (parse_snapshot, SNAPSHOT, "machineId", "m1\nm2"),
+        (parse_machine, MACHINE, "id", "m 1"),
+        (parse_event, EVENT, "id", "e" * 129),
         (parse_event, EVENT, "state", 1),
         (parse_event, EVENT, "dtCreated", "yesterday"),
         (parse_event, EVENT, "dtCreated", 5),
