@@ -57,6 +57,10 @@ lint: $(VENV)/ready ## Run ruff, mypy, yamllint, ansible-lint and the checks of 
 format: $(VENV)/ready ## Let ruff put the Python files in order
 	$(NOX) --session format
 
+.PHONY: docs
+docs: $(VENV)/ready ## Build the documentation site, in .work/docs
+	$(NOX) --session docs-site
+
 .PHONY: docs-lint
 docs-lint: $(VENV)/ready ## Check documentation and changelog fragments
 	$(NOX) --session docs changelog

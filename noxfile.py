@@ -235,6 +235,29 @@ def docs(session: nox.Session) -> None:
         )
 
 
+@nox.session(name="docs-site")
+def docs_site(session: nox.Session) -> None:
+    """The documentation site, in .work/docs: antsibull-docs writes the pages, and Sphinx makes HTML of them."""
+    install(session, core_requirement(DEFAULT_CORE), "docs.txt", str(RUNTIME_REQUIREMENTS))
+    collection = stage(session)
+    session.run("git", "init", "--quiet", str(collection), external=True)
+    pages, site = collections_root(collection) / "pages", WORK / "docs"
+    # antsibull-docs refuses a folder that others may write to.
+    pages.mkdir(mode=0o755)
+    session.run(
+        *("antsibull-docs", "collection", "--use-current", "--squash-hierarchy", "--fail-on-error"),
+        *("--no-add-antsibull-docs-version", "--dest-dir", str(pages), f"{NAMESPACE}.{NAME}"),
+        env=environment(collection),
+    )
+    shutil.rmtree(site, ignore_errors=True)
+    session.run(
+        *("sphinx-build", "--builder", "html", "--fail-on-warning", "--keep-going", "--quiet", "--fresh-env"),
+        *("--conf-dir", str(collection / "docs" / "site"), "--doctree-dir", str(pages.parent / "doctrees")),
+        *(str(pages), str(site)),
+    )
+    session.log(f"The site is in {site}: open index.html there.")
+
+
 @nox.session
 def changelog(session: nox.Session) -> None:
     """antsibull-changelog on the fragments."""
