@@ -46,6 +46,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._command_line
 from ansible_collections.community.paperspace.plugins.plugin_utils._guardian import Order, order_line
 from ansible_collections.community.paperspace.plugins.plugin_utils._live import OUTPUT, show
 from ansible_collections.community.paperspace.plugins.plugin_utils._parent import parent_run_from_ansible
+from ansible_collections.community.paperspace.plugins.plugin_utils._private import make_folder
 from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
     SCOPES,
     MachineReport,
@@ -325,7 +326,7 @@ def _report_folder(folder: Path) -> Path:
     """The folder, made if needed. Raises InputError when nothing can be written there."""
     folder = folder.absolute()
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -338,6 +339,8 @@ def _report_folder(folder: Path) -> Path:
 def _with_answers(options: Mapping[str, Any]) -> dict[str, Any]:
     """The result once more, and the report, with what the machines that were rolled back answered."""
     folder = Path(options["report_dir"]).absolute()
+    if not is_run_id(str(options["run_id"])):
+        raise InputError(f"{options['run_id']!r} is not a run id; one looks like 20260131T235959Z-1a2b.")
     try:
         report = load_report(folder / f"{options['run_id']}.json")
     except OSError as error:

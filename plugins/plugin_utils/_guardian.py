@@ -50,6 +50,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._command_line
 )
 from ansible_collections.community.paperspace.plugins.plugin_utils._guard import Guard, Settings
 from ansible_collections.community.paperspace.plugins.plugin_utils._ledger import MACHINES_SUFFIX, read_ledger
+from ansible_collections.community.paperspace.plugins.plugin_utils._private import open_log, write_file
 from ansible_collections.community.paperspace.plugins.plugin_utils._progress import ProgressLines
 from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
     RunReport,
@@ -130,8 +131,7 @@ class Speaker:
         self._log = None
         if log is not None:
             with contextlib.suppress(OSError):
-                descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                self._log = os.fdopen(descriptor, "w", encoding="utf-8", errors="replace", buffering=1)
+                self._log = os.fdopen(open_log(log), "w", encoding="utf-8", errors="replace", buffering=1)
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
 
@@ -270,10 +270,10 @@ class World:
         limit = self._limit_file(hosts, with_localhost=self._with_localhost)
         argv = child_command(self._parent, playbook, limit)
         ids = {host: self._order.ids_in_inventory[host] for host in hosts if host in self._order.ids_in_inventory}
-        Path(f"{ledger}{MACHINES_SUFFIX}").write_text(json.dumps(ids), encoding="utf-8")
+        write_file(Path(f"{ledger}{MACHINES_SUFFIX}"), json.dumps(ids))
         child = Child(argv, child_environment(self._parent, ledger), self.say)
         self._stop.watch(child)
-        (self._work / "child").write_text(f"{child.pid} {start_of(child.pid)} {ledger.name}", encoding="utf-8")
+        write_file(self._work / "child", f"{child.pid} {start_of(child.pid)} {ledger.name}")
         rc = child.wait()
         self._stop.watch(None)
         if rc not in _OWN_ENDS or self._stop.reason is not None:
@@ -311,7 +311,7 @@ class World:
 
     def _limit_file(self, hosts: Sequence[str], *, with_localhost: bool) -> Path:
         path = self._work / "limit"
-        path.write_text(limit_file_text(hosts, with_localhost=with_localhost), encoding="utf-8")
+        write_file(path, limit_file_text(hosts, with_localhost=with_localhost))
         return path
 
 

@@ -16,7 +16,6 @@ import functools
 import json
 import os
 import re
-import tempfile
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
 from ansible_collections.community.paperspace.plugins.module_utils._names import DEFAULT_PREFIX, is_run_id
 from ansible_collections.community.paperspace.plugins.module_utils._version import VERSION
 from ansible_collections.community.paperspace.plugins.plugin_utils import _report_html, _report_text
+from ansible_collections.community.paperspace.plugins.plugin_utils._private import make_folder, replace_file
 
 REPORT_VERSION = 1
 
@@ -249,13 +249,13 @@ def write_report(report: RunReport, folder: Path) -> tuple[Path, Path, Path]:
     """
     if not is_run_id(report.run_id):
         raise ValueError(f"{report.run_id!r} is not a run id.")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     json_path, markdown_path, html_path = (folder / f"{report.run_id}.{kind}" for kind in KINDS)
     # The JSON comes last: when it is of this report, so are the others.
-    _replace(html_path, report.to_html())
-    _replace(markdown_path, report.to_markdown())
+    replace_file(html_path, report.to_html())
+    replace_file(markdown_path, report.to_markdown())
     # ASCII: no control characters for a terminal, and names that are not UTF-8 survive.
-    _replace(json_path, json.dumps(report.to_dict(), indent=2) + "\n")
+    replace_file(json_path, json.dumps(report.to_dict(), indent=2) + "\n")
     return json_path, markdown_path, html_path
 
 
@@ -266,26 +266,6 @@ def report_files(report: RunReport, folder: Path) -> list[Path]:
     except (OSError, InputError):
         is_there = False
     return [folder / f"{report.run_id}.{kind}" for kind in KINDS] if is_there else []
-
-
-def _replace(path: Path, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(descriptor)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    # So that the name survives a crash of the controller too; not every file system can do that with folders.
-    with contextlib.suppress(OSError):
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 class _Mismatch(Exception):

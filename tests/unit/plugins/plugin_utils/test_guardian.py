@@ -197,17 +197,26 @@ def test_starter_that_is_dead_is_no_error(pipe: Pipe) -> None:
     assert not speaker._thread.is_alive()
 
 
-def test_log_that_cannot_be_written_is_no_error(pipe: Pipe, tmp_path: Path) -> None:
+def test_log_that_cannot_be_written_is_no_error(pipe: Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     speaker = Speaker("k3y", tmp_path)
     speaker.say("text")
     assert read_all(pipe, speaker, {}) == [{"say": "text"}, {}]
-    full = Path("/dev/full")
-    if full.exists():
-        speaker = Speaker("k3y", full)
+    if Path("/dev/full").exists():
+        monkeypatch.setattr(_guardian, "open_log", lambda path: os.open("/dev/full", os.O_WRONLY))
+        speaker = Speaker("k3y", tmp_path / "log")
         speaker.say("text")
         assert speaker._log is not None
         with contextlib.suppress(OSError):
             speaker._log.close()
+
+
+def test_log_goes_through_no_planted_link(pipe: Pipe, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("mine")
+    (tmp_path / "log").symlink_to("elsewhere")
+    speaker = Speaker("k3y", tmp_path / "log")
+    speaker.say("text")
+    assert read_all(pipe, speaker, {}) == [{"say": "text"}, {}]
+    assert (tmp_path / "elsewhere").read_text() == "mine"
 
 
 # What stops it.
