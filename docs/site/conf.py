@@ -53,6 +53,14 @@ def refer_to_ansible(_app: Any, _env: Any, reference: nodes.Element, content: no
     return nodes.reference("", "", content, refuri=address, internal=False) if address else None
 
 
+def drop_contents(_app: Any, doctree: nodes.document) -> None:
+    """Drop the tables of contents within pages: the theme has one beside each page, and refuses a second one."""
+    for topic in list(doctree.findall(nodes.topic)):
+        if "contents" in topic["classes"]:
+            topic.parent.remove(topic)
+
+
 def setup(app: Any) -> dict[str, Any]:
+    app.connect("doctree-read", drop_contents)
     app.connect("missing-reference", refer_to_ansible)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
