@@ -11,6 +11,8 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.community.paperspace.plugins.filter.outcome_table import outcome_table
 from ansible_collections.community.paperspace.plugins.filter.rollback_plan import rollback_plan
+from ansible_collections.community.paperspace.plugins.filter.rollback_rows import rollback_rows
+from ansible_collections.community.paperspace.plugins.filter.rows_by_host import rows_by_host
 from ansible_collections.community.paperspace.plugins.filter.run_name import run_name
 from ansible_collections.community.paperspace.plugins.filter.target_problems import target_problems
 
@@ -85,6 +87,114 @@ def test_rollback_with_several_snapshots_of_the_run_is_a_problem() -> None:
 def test_rollback_takes_imagined_snapshots_as_there() -> None:
     plan = rollback_plan([], [{**WEB[0], "is_imagined": True}], RUN)
     assert plan == {"due": [], "done": [], "skipped": [], "problems": []}
+
+
+NOT_RUN: dict[str, Any] = {"changed": False, "skipped": True}
+
+
+def planned(*machine_ids: str, **more: Any) -> dict[str, Any]:
+    due = [snapshot(machine_id, f"maint-{RUN}") for machine_id in machine_ids]
+    return {"due": due, "done": [], "skipped": [], "problems": [], **more}
+
+
+def returned(**statuses: str) -> dict[str, Any]:
+    entries = [
+        {"machine_id": machine_id, "status": status, "error": "" if status.endswith("ed") else f"It is {status}."}
+        for machine_id, status in statuses.items()
+    ]
+    return {"snapshots": entries}
+
+
+def outcomes(*arguments: Any, targets: Any = WEB) -> dict[str, tuple[str, str]]:
+    rows = rollback_rows(targets, *arguments)
+    return {host: (row["status"], row["error"]) for host, row in rows.items()}
+
+
+def test_rollback_rows_tell_of_each_host_its_own() -> None:
+    restores = returned(ps1="restored", ps2="unsure")
+    restores["snapshots"][0]["seconds"] = 41.5
+    rows = rollback_rows(WEB, planned("ps1", "ps2"), [], restores, {"results": [returned(ps1="renamed")]}, NOT_RUN)
+    assert rows == {
+        "web1": {
+            "host": "web1",
+            "machine_id": "ps1",
+            "status": "restored",
+            "id": f"ss-ps1-{RUN[-4:]}",
+            "seconds": 41.5,
+            "error": "",
+        },
+        "web2": {
+            "host": "web2",
+            "machine_id": "ps2",
+            "status": "unsure",
+            "id": f"ss-ps2-{RUN[-4:]}",
+            "seconds": None,
+            "error": "It is unsure.",
+        },
+    }
+
+
+def test_rollback_rows_of_what_was_not_to_be_restored() -> None:
+    plan = planned(done=[snapshot("ps1", f"maint-{RUN}-restored")], skipped=["web2"])
+    targets = [*WEB, {"host": "web3", "machine_id": "ps3", "is_imagined": True}]
+    assert outcomes(plan, [], NOT_RUN, {"results": [], **NOT_RUN}, NOT_RUN, targets=targets) == {
+        "web1": ("unchanged", ""),
+        "web2": ("skipped", ""),
+        "web3": ("would_restore", ""),
+    }
+
+
+def test_rollback_rows_say_why_nothing_was_done() -> None:
+    rows = outcomes(planned("ps1", skipped=["web2"]), ["No run.", "No id."], NOT_RUN, NOT_RUN, NOT_RUN)
+    assert rows == dict.fromkeys(("web1", "web2"), ("failed", "No run. No id."))
+
+
+@pytest.mark.parametrize(
+    ("restores", "error"),
+    [({"msg": "The key is refused."}, "The key is refused."), ({}, "Nothing was reported of it.")],
+)
+def test_rollback_rows_of_a_restore_that_reports_no_machine(restores: dict[str, Any], error: str) -> None:
+    rows = outcomes(planned("ps1", "ps2"), [], restores, {"results": [NOT_RUN]}, NOT_RUN)
+    assert rows == dict.fromkeys(("web1", "web2"), ("failed", error))
+
+
+def test_rollback_rows_say_that_a_run_is_still_open() -> None:
+    renames = {"results": [returned(ps1="unsure"), {"msg": "The key is refused."}]}
+    rows = outcomes(planned("ps1", "ps2"), [], returned(ps1="restored", ps2="restored"), renames, NOT_RUN)
+    for (status, error), reason in zip(rows.values(), ("It is unsure.", "The key is refused."), strict=True):
+        assert status == "restored"
+        assert error.startswith("It is restored, but its snapshot still has the name of an open run")
+        assert error.endswith(f": {reason}")
+
+
+@pytest.mark.parametrize(
+    ("starts", "errors"),
+    [
+        ({"machines": [{"machine_id": "ps2", "error": "No capacity."}], "msg": "1 failed."}, ["", "No capacity.", ""]),
+        ({"msg": "The key is refused."}, ["The key is refused.", "The key is refused.", ""]),
+    ],
+)
+def test_rollback_rows_say_which_restored_machines_do_not_start(starts: dict[str, Any], errors: list[str]) -> None:
+    plan = planned("ps1", done=[snapshot("ps2", f"maint-{RUN}-restored")], skipped=["web3"])
+    targets = [*WEB, {"host": "web3", "machine_id": "ps3"}]
+    renames = {"results": [returned(ps1="renamed")]}
+    rows = outcomes(plan, [], returned(ps1="restored"), renames, starts, targets=targets)
+    assert [error for _status, error in rows.values()] == errors
+
+
+def test_rows_by_host_are_all_entries_of_the_machine_or_one_that_says_what_is_missing() -> None:
+    entries = [
+        {"machine_id": "ps2", "id": "ss1"},
+        {"machine_id": "ps4", "id": "ss2"},
+        {"machine_id": "ps2", "id": "ss3"},
+    ]
+    assert rows_by_host(entries, WEB, {"status": "failed", "error": "No key."}) == {
+        "web1": [{"host": "web1", "machine_id": "ps1", "status": "failed", "error": "No key."}],
+        "web2": [
+            {"host": "web2", "machine_id": "ps2", "id": "ss1"},
+            {"host": "web2", "machine_id": "ps2", "id": "ss3"},
+        ],
+    }
 
 
 def test_table_shows_an_error_that_several_share_once() -> None:
