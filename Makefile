@@ -25,6 +25,10 @@ help: ## Show this list
 test: $(VENV)/ready ## Run all checks and tests
 	$(RUN)
 
+.PHONY: test-all
+test-all: $(VENV)/ready ## The same with every ansible-core, as far as their Pythons are on the machine (hours)
+	CORE=all $(RUN)
+
 .PHONY: demo
 demo: $(VENV)/ready ## Watch the collection save simulated machines that break
 	$(NOX) --session demo

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import antsibull_nox
 import nox
@@ -44,6 +45,13 @@ nox.options.error_on_external_run = True
 nox.options.error_on_missing_interpreters = False
 nox.options.download_python = "never"
 
+# All Pythons that pyenv keeps are on the machine: its own commands for them only run those that it is set to.
+PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+os.environ["PATH"] = os.pathsep.join(
+    [path for path in os.environ["PATH"].split(os.pathsep) if Path(path) != PYENV / "shims"]
+    + sorted(map(str, (PYENV / "versions").glob("*/bin")))
+)
+
 
 def newest_core(python: str) -> str:
     """The newest supported ansible-core that runs under this Python."""
@@ -51,8 +59,9 @@ def newest_core(python: str) -> str:
 
 
 def python_for(core: str) -> str:
-    """The Python to test this ansible-core with: the one that runs nox if it can, else the oldest that can."""
-    return CURRENT_PYTHON if CURRENT_PYTHON in CORES[core] else CORES[core][0]
+    """The Python to test this ansible-core with: the one that runs nox if it can, else the oldest on the machine."""
+    there = [python for python in CORES[core] if shutil.which(f"python{python}")]
+    return CURRENT_PYTHON if CURRENT_PYTHON in CORES[core] else [*there, *CORES[core]][0]
 
 
 # The ansible-core versions to test with: `CORE=all`, `CORE="2.16 2.21"`, or by default one.
@@ -62,10 +71,19 @@ TESTED_CORES = list(CORES) if WANTED == ["all"] else WANTED
 if not set(TESTED_CORES) <= set(CORES):
     sys.exit(f"CORE takes 'all', or some of: {' '.join(CORES)}")
 
-each_core = nox.parametrize(
-    ("python", "core"),
-    [nox.param(python_for(core), core, id=f"ansible-{core}") for core in TESTED_CORES],
-)
+# A whole run of the end-to-end tests takes long: of all versions the oldest, the newest and one between have to do.
+E2E_CORES = [core for core in TESTED_CORES if WANTED != ["all"] or core in ("2.16", "2.19", "2.21")]
+OTHER_CORES = [core for core in CORES if core not in TESTED_CORES]
+
+
+def with_cores(cores: list[str]) -> Any:
+    """A session for each of these versions of ansible-core, under a Python that it supports."""
+    return nox.parametrize(
+        ("python", "core"), [nox.param(python_for(core), core, id=f"ansible-{core}") for core in cores]
+    )
+
+
+each_core = with_cores(TESTED_CORES)
 
 
 def core_requirement(core: str) -> str:
@@ -129,7 +147,7 @@ def pytest(session: nox.Session, folder: str, *options: str) -> None:
 
 # The first one, since it takes longest.
 @nox.session
-@each_core
+@with_cores(E2E_CORES)
 def e2e(session: nox.Session, core: str) -> None:
     """Real guarded maintenances that break, two at a time, each on simulated machines of its own."""
     install(session, core_requirement(core), "e2e.txt")
@@ -165,13 +183,23 @@ def unit(session: nox.Session, core: str) -> None:
     pytest(session, "tests/unit")
 
 
+if OTHER_CORES:
+
+    @nox.session
+    @with_cores(OTHER_CORES)
+    def smoke(session: nox.Session, core: str) -> None:
+        """What depends most on the version of ansible-core, with each one that is not tested as a whole."""
+        install(session, core_requirement(core), "e2e.txt", "unit.txt")
+        pytest(session, "tests", "-m", "smoke")
+
+
 @nox.session(name="unit-oldest-requests")
 def unit_oldest_requests(session: nox.Session) -> None:
-    """Unit tests of the plugins with the oldest `requests` that meta/ee-requirements.txt admits."""
+    """Unit tests of what uses `requests` with the oldest `requests` that meta/ee-requirements.txt admits."""
     install(session, core_requirement(DEFAULT_CORE), "unit.txt")
     lower_bounds = [line.replace(">=", "==") for line in RUNTIME_REQUIREMENTS.read_text().splitlines() if ">=" in line]
     install(session, *lower_bounds, constrained=False)
-    pytest(session, "tests/unit/plugins")
+    pytest(session, "tests/unit/plugins/module_utils", "-k", "transport or client or connection or wire or info")
 
 
 @nox.session(name="ansible-lint")
@@ -200,6 +228,7 @@ def lint(session: nox.Session) -> None:
         (collection, ["ruff", "check", "."]),
         (collection, ["ruff", "format", "--diff", "."]),
         (collection, ["yamllint", "--strict", "."]),
+        (collection, ["codespell"]),
         # The current folder is a root of imports too.
         (root, [*mypy, *typed]),
     ]
@@ -294,6 +323,17 @@ def package(session: nox.Session) -> None:
     session.run("python", str(ROOT / "tools" / "check_package.py"), str(tarball), str(collections), env=environ)
 
 
+@nox.session
+def galaxy(session: nox.Session) -> None:
+    """What Galaxy's importer and ansible-builder make of the tarball."""
+    install(session, core_requirement(DEFAULT_CORE), "galaxy.txt", constrained=False)
+    collection = stage(session)
+    collections = collections_root(collection) / "installed"
+    tarball = build_and_install(session, collection, collections)
+    environ = {**environment(collection), "ANSIBLE_COLLECTIONS_PATH": None, "PYTHONPATH": None}
+    session.run("python", str(ROOT / "tools" / "check_galaxy.py"), str(tarball), str(collections), env=environ)
+
+
 @nox.session(default=False)
 def demo(session: nox.Session) -> None:
     """The demonstration: the collection, installed from its tarball, saves simulated machines that break."""
@@ -339,7 +379,7 @@ def format_files(session: nox.Session) -> None:
 def pins(session: nox.Session) -> None:
     """Pin anew what the files in tests/requirements name, for every Python that the collection supports."""
     session.install("uv")
-    sources = sorted(path for path in REQUIREMENTS.glob("*.txt") if path.name != "constraints.txt")
+    sources = sorted(path for path in REQUIREMENTS.glob("*.txt") if path.name not in ("constraints.txt", "galaxy.txt"))
     # ansible-core is what the sessions vary, and resolvelib goes with its version.
     unpinned = [option for name in ("ansible-core", "resolvelib") for option in ("--no-emit-package", name)]
     output = REQUIREMENTS / "constraints.txt"

@@ -19,7 +19,7 @@ NOX = [sys.executable, "-m", "nox", "--noxfile", str(ROOT / "noxfile.py")]
 # What the sessions need most is time of the processor; with more of them at once on few cores none gets done sooner.
 AT_ONCE = 2
 # nox ends with 0 when it has skipped a session.
-SKIPPED = re.compile(r"^nox > .*\bskipped\b", re.MULTILINE)
+SKIPPED = re.compile(r"^nox > (.*\bskipped\b.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ def main() -> int:
     failed = [outcome.session for outcome in outcomes if outcome.status == "failed"]
     skipped = [outcome.session for outcome in outcomes if outcome.status == "skipped"]
     if skipped:
-        print(f"Skipped, since their Python is not on this machine: {', '.join(skipped)}")
+        reasons = [line for outcome in outcomes for line in SKIPPED.findall(outcome.output)]
+        print("\n".join(["Skipped:", *(f"  {line}" for line in reasons)]))
     if failed or len(skipped) == len(outcomes):
         print(f"FAILED: {', '.join(failed) or 'no session ran'}")
         return 1
