@@ -92,7 +92,8 @@ def page(report: RunReport) -> str:
         ending=_report_text.sentences_on_the_end(report),
         problems=[one_line(problem) for problem in report.problems],
         open_sentences=_report_text.sentences_on_what_is_open(report),
-        commands=[(what, clean(command)) for what, command in _report_text.commands_to_resolve(report)],
+        # Word by word: no line is to end within one.
+        commands=[(what, clean(command).split(" ")) for what, command in _report_text.commands_to_resolve(report)],
         totals=_totals(report.machines),
         counts=[f"{count} {words}" for words, count in _report_text.counts(report)],
         bad=[{"number": number, "host": _host(report.machines[number])} for number in bad[:MOST_LINKS]],
@@ -187,7 +188,8 @@ def _row(report: RunReport, number: int, machine: MachineReport, axis: Axis | No
         "verdict": _NO_VERDICT if verdict == "none" else verdict,
         "what": _report_text.what_was_done(report, machine),
         "bars": list(_bars(machine, axis)) if axis else [],
-        "ids": ", ".join(filter(None, [*ids, one_line(machine.snapshot.name or "")])),
+        "ids": ", ".join(filter(None, ids)),
+        "snapshot": one_line(machine.snapshot.name or ""),
         "took": ", ".join(_took(phase, span, with_times=has_story) for phase, span in _in_order(machine)),
         "story": list(_story(report, machine, longest)) if has_story else [],
     }

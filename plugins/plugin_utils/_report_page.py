@@ -34,7 +34,7 @@ h1, h2, h3, p, ul, ol, dl, dd, pre, fieldset, table { margin: 0; padding: 0; }
 h1 { font-size: 1.75rem; line-height: 1.2; letter-spacing: -0.01em; }
 h2 { font-size: 1.125rem; margin-bottom: 0.75rem; }
 ul, ol { list-style: none; }
-a { color: inherit; text-underline-offset: 0.2em; }
+a { display: inline-block; color: inherit; text-underline-offset: 0.2em; }
 :focus-visible { outline: 2px solid var(--running); outline-offset: 2px; }
 pre, code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace; }
 pre {
@@ -42,10 +42,10 @@ pre {
   font-size: 0.8125rem; line-height: 1.5; white-space: pre-wrap;
 }
 header { margin-bottom: 2rem; }
-header > p { max-width: 56rem; }
 .above { color: var(--soft); font-size: 0.875rem; }
-.ending { margin-top: 0.75rem; font-size: 1.0625rem; }
-.status { margin-right: 0.5rem; font-weight: 650; }
+.name { display: flex; flex-wrap: wrap; align-items: center; gap: 0.5rem 1rem; }
+.status { padding: 0.1rem 0.8rem 0.1rem 0.5rem; border: 1.5px solid; border-radius: 1rem; }
+.ending { margin-top: 0.6rem; max-width: 56rem; font-size: 1.0625rem; }
 section {
   margin-top: 1rem; padding: 1.25rem 1.5rem 1.5rem; background: var(--card); border: 1px solid var(--line);
   border-radius: 0.75rem;
@@ -56,22 +56,23 @@ section {
 .commands p { margin-top: 0.9rem; }
 .commands p:first-of-type { margin-top: 0; }
 .commands pre { margin-top: 0.35rem; user-select: all; }
+.commands span { white-space: pre; }
 
 .v { font-weight: 600; white-space: nowrap; }
-.v::before { display: inline-block; width: 1.35em; content: "\\00b7"; text-align: center; }
+.v::before { display: inline-block; width: 1.25em; content: "\\00b7"; text-align: left; }
 .ok .v, .v.ok { color: var(--ok); }
 .ok .v::before, .v.ok::before { content: "\\2713"; }
 .failed .v, .v.failed { color: var(--failed); }
 .failed .v::before, .v.failed::before { content: "\\2717"; }
 .unreachable .v, .v.unreachable { color: var(--unreachable); }
-.unreachable .v::before, .v.unreachable::before { content: "\\2260"; }
+.unreachable .v::before, .v.unreachable::before { content: "\\2298"; }
 .incomplete .v, .v.incomplete { color: var(--incomplete); }
-.incomplete .v::before, .v.incomplete::before { content: "\\2026"; }
+.incomplete .v::before, .v.incomplete::before { content: "\\25d0"; }
 .untouched .v, .v.untouched { color: var(--untouched); }
 .untouched .v::before, .v.untouched::before { content: "\\2013"; }
 .none .v, .v.none { color: var(--none); }
 .v.running { color: var(--running); }
-.v.running::before { content: "\\2026"; }
+.v.running::before { content: "\\25d0"; }
 
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(6.5rem, 1fr)); gap: 1rem 1.5rem; }
 .tiles b { display: block; font-size: 2rem; line-height: 1.2; font-weight: 600; letter-spacing: -0.02em; }
@@ -109,26 +110,26 @@ section {
 
 .n3 { --columns: 3; } .n4 { --columns: 4; } .n5 { --columns: 5; } .n6 { --columns: 6; }
 .head, .machines > li {
-  display: grid; grid-template-columns: minmax(9rem, 1fr) minmax(10rem, 1fr) minmax(16rem, 2fr); column-gap: 1.5rem;
+  display: grid; grid-template-columns: minmax(9rem, 1.3fr) minmax(10rem, 1.2fr) minmax(16rem, 2fr); column-gap: 1.5rem;
 }
 .head {
   align-items: end; color: var(--soft); font-size: 0.8125rem; padding: 0.5rem 0; border-bottom: 1px solid var(--line);
 }
 .legend { grid-column: 1 / 3; display: flex; flex-wrap: wrap; gap: 0.25rem 1rem; }
 .legend li { display: flex; align-items: center; gap: 0.4rem; }
-.legend svg { width: 1.5rem; height: 0.75rem; }
+.legend svg { width: 1.5rem; }
 .axis { grid-column: 3; display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); }
 .axis li { padding-left: 0.3rem; border-left: 1px solid var(--line); white-space: nowrap; }
 .machines > li { padding: 0.7rem 0; align-items: start; }
 .machines > li + li { border-top: 1px solid var(--line); }
 .machines > li[hidden] { display: none; }
 .machines > li:target { background: var(--lane); box-shadow: 0 0 0 0.5rem var(--lane); }
-.machines h3 { font-size: 1rem; font-weight: 600; }
+.machines h3 { font-size: 0.9375rem; font-weight: 600; }
 .what { font-size: 0.9375rem; }
 .small { color: var(--soft); font-size: 0.8125rem; }
 .machines > li > .bar { align-self: center; }
 .bar {
-  display: block; width: 100%; height: 0.75rem; overflow: visible;
+  display: block; width: 100%; height: 12px; overflow: visible;
   border-radius: 0.15rem; background-color: var(--lane);
   background-image: linear-gradient(to right, var(--line) 1px, transparent 1px);
   background-size: calc(100% / var(--columns, 1)) 100%;
@@ -139,7 +140,8 @@ rect.maintenance { y: 0; height: 12px; fill: var(--maintenance); }
 rect.rollback { y: 0; height: 12px; fill: url(#undone); }
 rect.reconnect { y: 4px; height: 4px; fill: var(--reconnect); }
 rect.open { opacity: 0.55; }
-#undone rect { fill: var(--rollback); } #undone path { stroke: var(--card); stroke-width: 1.5px; }
+#undone rect { fill: var(--rollback); }
+#undone path { stroke: var(--card); stroke-width: 1.5px; }
 .store { position: absolute; width: 0; height: 0; }
 .story {
   grid-column: 1 / -1; margin-top: 0.5rem; padding-left: 0.9rem; border-left: 0.2rem solid var(--line);
@@ -150,9 +152,11 @@ rect.open { opacity: 0.55; }
 .unreachable.bad .story { border-color: var(--unreachable); }
 .incomplete.bad .story { border-color: var(--incomplete); }
 .story pre { margin: 0.35rem 0 0.6rem; }
+.story > :last-child { margin-bottom: 0; }
 
 table { width: 100%; border-collapse: collapse; font-size: 0.875rem; }
 th { color: var(--soft); font-weight: 400; text-align: left; }
+th, td:not(:nth-child(2)) { overflow-wrap: normal; }
 th, td { padding: 0.4rem 1rem 0.4rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 tr:last-child td { border-bottom: 0; }
 .facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 0.35rem 1.5rem; font-size: 0.9375rem; }
@@ -163,32 +167,36 @@ footer { margin-top: 1.5rem; color: var(--soft); font-size: 0.8125rem; }
   .machines > li { content-visibility: auto; contain-intrinsic-size: auto 4.2rem; }
   .head { position: sticky; top: 0; z-index: 1; background: var(--card); }
 }
-@media (max-width: 50rem) {
+@media screen and (max-width: 50rem) {
   body { padding: 1.25rem 0.75rem 3rem; }
   h1 { font-size: 1.375rem; }
   section { padding: 1rem 1rem 1.25rem; }
   .head, .machines > li { grid-template-columns: minmax(0, 1fr) auto; column-gap: 0.75rem; }
-  .legend, .axis, .machines > li > .bar, .took, .ids, .story { grid-column: 1 / -1; }
+  .legend, .axis, .machines > li > .bar, .took, .ids, .kept, .story { grid-column: 1 / -1; }
   .legend { margin-bottom: 0.4rem; }
   .what { text-align: right; max-width: 12rem; }
-  .machines > li > .bar { order: 1; margin: 0.35rem 0 0.25rem; } .took { order: 2; } .story { order: 3; }
-  .facts { grid-template-columns: minmax(0, 1fr); gap: 0; } dd { margin-bottom: 0.6rem; }
+  .machines > li > .bar { order: 1; margin: 0.35rem 0 0.25rem; }
+  .took { order: 2; }
+  .story { order: 3; }
+  .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
+  dd { margin-bottom: 0.6rem; }
   th, td { padding-right: 0.6rem; }
   .filter input[type="search"] { max-width: none; }
 }
 @media print {
   @page { margin: 14mm; }
   :root { --page: #fff; --lane: #f3f4f6; }
-  body { max-width: none; padding: 0; font-size: 9.5pt; }
+  html { font-size: 9.5pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  body { max-width: none; padding: 0; }
   header { margin-bottom: 5mm; }
   section { padding: 3mm 0 4mm; border: 0; border-top: 1px solid var(--line); border-radius: 0; }
   .alert { padding-left: 4mm; border-left: 0.3rem solid var(--failed); }
   .filter fieldset, .filter input[type="search"] { display: none; }
   pre { max-height: none; overflow: visible; border: 1px solid var(--line); }
-  h2, .head { break-after: avoid; }
+  h2, .filter, .head { break-after: avoid; }
+  .filter { margin: 0; }
   .machines > li, tr { break-inside: avoid; }
-  .head, .machines > li { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr) minmax(0, 1.6fr); }
-  .bar, .share { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  .head, .machines > li { grid-template-columns: minmax(0, 0.8fr) minmax(0, 1.1fr) minmax(0, 1.6fr); }
 }
 @media (forced-colors: active) {
   .bar, .share { forced-color-adjust: none; }
@@ -257,35 +265,11 @@ TEMPLATE = """\
 
 <header>
 <p class="above">Maintenance run</p>
-<h1>{{ run_id }}</h1>
-<p class="ending"><span class="v status {{ status_class }}">{{ status }}</span>{{ ending | join(" ") }}</p>
+<div class="name"><h1>{{ run_id }}</h1><p class="v status {{ status_class }}">{{ status }}</p></div>
+<p class="ending">{{ ending | join(" ") }}</p>
 </header>
 
 <main>
-{% if problems %}
-<section class="alert" aria-labelledby="problems">
-<h2 id="problems">Problems</h2>
-<ul>
-{% for problem in problems %}
-<li>{{ problem }}</li>
-{% endfor %}
-</ul>
-</section>
-{% endif %}
-
-{% if open_sentences %}
-<section class="alert commands" aria-labelledby="todo">
-<h2 id="todo">What to do</h2>
-{% for sentence in open_sentences %}
-<p>{{ sentence }}</p>
-{% endfor %}
-{% for what, command in commands %}
-<p>{{ what }}:</p>
-<pre><code>{{ command }}</code></pre>
-{% endfor %}
-</section>
-{% endif %}
-
 <section aria-labelledby="totals">
 <h2 id="totals">Totals</h2>
 <ul class="tiles">
@@ -311,6 +295,30 @@ TEMPLATE = """\
 {{- " and %d more" % bad_left if bad_left }}</p>
 {% endif %}
 </section>
+
+{% if problems %}
+<section class="alert" aria-labelledby="problems">
+<h2 id="problems">Problems</h2>
+<ul>
+{% for problem in problems %}
+<li>{{ problem }}</li>
+{% endfor %}
+</ul>
+</section>
+{% endif %}
+
+{% if open_sentences %}
+<section class="alert commands" aria-labelledby="todo">
+<h2 id="todo">What to do</h2>
+{% for sentence in open_sentences %}
+<p>{{ sentence }}</p>
+{% endfor %}
+{% for what, command in commands %}
+<p>{{ what }}:</p>
+<pre><code>{% for word in command %}<span>{{ word }}</span>{{ "" if loop.last else " " }}{% endfor %}</code></pre>
+{% endfor %}
+</section>
+{% endif %}
 
 {% if machines %}
 <section aria-labelledby="timeline">
@@ -352,6 +360,7 @@ TEMPLATE = """\
 {%- endfor -%}
 </svg>
 <p class="small ids">{{ machine.ids }}</p>
+<p class="small kept">{{ machine.snapshot }}</p>
 <p class="small took">{{ machine.took }}</p>
 {% if machine.story %}
 <div class="story">
