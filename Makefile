@@ -45,6 +45,10 @@ integration: $(VENV)/ready ## Run real playbooks against the simulator
 e2e: $(VENV)/ready ## Let guarded maintenances break in every way, on simulated machines
 	$(NOX) --session e2e -- $(ARGS)
 
+.PHONY: browser
+browser: $(VENV)/ready ## Look at the page of a run's report in a headless Chromium (SCREENSHOTS=folder keeps what is seen)
+	$(NOX) --session browser -- $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/ready ## Measure the collection against uri and against the API's own limit (an hour; ARGS=--quick: minutes)
 	$(NOX) --session bench -- $(ARGS)

@@ -193,6 +193,16 @@ if OTHER_CORES:
         pytest(session, "tests", "-m", "smoke")
 
 
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The page of a run's report, looked at in a headless Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    if not any(map(shutil.which, names)):
+        session.skip(f"There is no Chromium on this machine: none of {', '.join(names)}")
+    install(session, core_requirement(DEFAULT_CORE), "browser.txt")
+    pytest(session, "tests/browser")
+
+
 @nox.session(name="unit-oldest-requests")
 def unit_oldest_requests(session: nox.Session) -> None:
     """Unit tests of what uses `requests` with the oldest `requests` that meta/ee-requirements.txt admits."""
