@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite("ansible_fixtures")
+pytest.register_assert_rewrite("ansible_fixtures", "documentation")
 
 from ansible_fixtures import ansible, collections, simulator, simulator_process
 
