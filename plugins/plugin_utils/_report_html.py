@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LONGEST_MESSAGE = 4000
 SHORTEST_CUT = 400
 ALL_MESSAGES = 1_000_000
-MOST_LINKS = 20
+MOST_LINKS = 12
 NARROWEST_BAR = 0.4
 
 _VERDICTS = ("ok", "failed", "unreachable", "incomplete", "untouched", "none")

@@ -106,6 +106,7 @@ section {
   flex: 1 1 14rem; min-width: 0; max-width: 22rem; padding: 0.3rem 0.75rem; border: 1px solid var(--line);
   border-radius: 1rem; background: var(--card); color: var(--text); font: inherit; font-size: 0.875rem;
 }
+.filter ::placeholder { color: var(--soft); opacity: 1; }
 .filter output { color: var(--soft); font-size: 0.875rem; }
 
 .n3 { --columns: 3; } .n4 { --columns: 4; } .n5 { --columns: 5; } .n6 { --columns: 6; }
@@ -171,10 +172,10 @@ footer { margin-top: 1.5rem; color: var(--soft); font-size: 0.8125rem; }
   body { padding: 1.25rem 0.75rem 3rem; }
   h1 { font-size: 1.375rem; }
   section { padding: 1rem 1rem 1.25rem; }
-  .head, .machines > li { grid-template-columns: minmax(0, 1fr) auto; column-gap: 0.75rem; }
-  .legend, .axis, .machines > li > .bar, .took, .ids, .kept, .story { grid-column: 1 / -1; }
+  .head, .machines > li { grid-template-columns: minmax(0, 1fr); }
+  .legend, .axis { grid-column: 1; }
+  .axis { font-size: 0.75rem; }
   .legend { margin-bottom: 0.4rem; }
-  .what { text-align: right; max-width: 12rem; }
   .machines > li > .bar { order: 1; margin: 0.35rem 0 0.25rem; }
   .took { order: 2; }
   .story { order: 3; }

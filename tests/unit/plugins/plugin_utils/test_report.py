@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import html
 import itertools
 import json
 import os
@@ -54,6 +55,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._report impor
     report_files,
     write_report,
 )
+from ansible_collections.community.paperspace.plugins.plugin_utils._report_page import TEMPLATE
 from ansible_collections.community.paperspace.plugins.plugin_utils._report_text import MOST_ROWS, OUTCOME_TEXTS
 from ansible_collections.community.paperspace.plugins.plugin_utils._text import clean, display_width, one_line
 
@@ -65,6 +67,8 @@ T = 1769903999.25
 SCHEMA = json.loads(Path(__file__).parents[4].joinpath("docs", "run-report.schema.json").read_text(encoding="utf-8"))
 VALIDATOR = jsonschema_rs.Draft202012Validator(SCHEMA)
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+
+PAGE_TAGS = set(re.findall(r"<([a-z]+[0-9]?)", TEMPLATE))
 
 TEXT = st.one_of(st.text(), st.text("`|*_[]()<>!#~&;:/\\-+=1.$@ \n\r\tww\x1b[0m"))
 TEXT_OR_NONE = st.none() | TEXT
@@ -920,6 +924,24 @@ def test_no_text_breaks_the_markdown(report: RunReport) -> None:
     problems = [one_line(problem) or "-" for problem in report.problems]
     if problems:
         assert [text for text in shown(tokens, "paragraph_open") if text in problems] == problems
+
+
+@PATIENT
+@given(REPORTS)
+def test_no_text_breaks_the_page(report: RunReport) -> None:
+    page = report.to_html()
+    assert page.replace("\n", "").isprintable()
+    assert page.encode()
+    hosts = [html.unescape(host) for host in re.findall("<h3>(.*?)</h3>", page)]
+    assert hosts == [one_line(machine.host) or "-" for machine in report.machines]
+    # What is left when the text is taken out does not depend on the text.
+    tags = re.findall(r"<([a-z]+[0-9]?)", page)
+    assert set(tags) <= PAGE_TAGS
+    assert [tags.count(name) for name in ("html", "head", "title", "style", "script", "body", "h1")] == [1] * 7
+    messages = [html.unescape(message) for message in re.findall("<pre>(?!<code>)(.*?)</pre>", page, re.DOTALL)]
+    for machine in report.machines:
+        if machine.reason and machine.outcome != "not_started":
+            assert clean(machine.reason.error).strip("\n") in messages
 
 
 def test_every_outcome_has_its_words() -> None:
