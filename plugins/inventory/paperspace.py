@@ -77,7 +77,8 @@ notes:
   - The key is best kept out of the inventory file. When a file cannot be parsed, Ansible has its other plugins try it,
     and they may quote its first line.
   - One request is sent for each 120 machines of the team, and none when the answer is cached. What is cached is what
-    the API said of the machines, without the key. Each O(api_url) and key has a cache of its own.
+    the API said of the machines, without the key. Each O(api_url) and key has a cache of its own. A folder that is
+    made for it is for the user alone; in one that is there already, Ansible's cache plugins let everybody read the files.
   - An option that does not exist is an error.
 seealso:
   - module: community.paperspace.paperspace_machine_info
@@ -330,6 +331,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             raise AnsibleParserError(message if path in message else f"{path}: {message}") from None
 
     def _read_options(self, path: str) -> None:
+        # It also loads the cache plugin, whose files everybody may read, by Ansible's choice: so the folder that this makes
+        # for them is for the user alone.
+        umask = os.umask(0o077)
         try:
             config = self._read_config_data(path)
         except AttributeError:
@@ -339,6 +343,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 raise
             # Ansible's own words quote the value.
             raise InputError("api_key has to be a string.") from None
+        finally:
+            os.umask(umask)
         check_option_names(config, self.option_definitions)
 
     def _connection(self) -> Connection:
@@ -395,8 +401,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             for name, value in variables.items():
                 self.inventory.set_variable(host, name, value)
             self._construct(host, variables)
+            if self._address(host).startswith("-"):
+                # From what the API says, by compose. It would be an option of ssh, and run commands on the controller.
+                del self.inventory.get_host(host).vars["ansible_host"]
+                self.display.warning(f"compose gives {host} an ansible_host that is an option for ssh; it is left out.")
         # compose may have found another address.
-        without_address = [host for host in without_address if not self._has_address(host)]
+        without_address = [host for host in without_address if not self._address(host)]
         if without_address:
             self.display.warning(missing_address_warning(without_address, connect_with))
 
@@ -406,8 +416,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self._add_host_to_composed_groups(self.get_option("groups"), variables, host, strict=strict)
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, host, strict=strict)
 
-    def _has_address(self, host: str) -> bool:
-        return bool(self.inventory.get_host(host).vars.get("ansible_host"))
+    def _address(self, host: str) -> str:
+        return str(self.inventory.get_host(host).vars.get("ansible_host") or "")
 
 
 def fetched_machines(connection: Connection) -> list[Machine]:

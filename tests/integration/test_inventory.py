@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,7 @@ def test_other_files_are_not_read(ansible: Ansible, simulator: Simulator, name: 
     assert simulator.calls() == []
 
 
+@pytest.mark.smoke
 def test_filters_and_groups(ansible: Ansible, simulator: Simulator) -> None:
     ids = simulator.ids()
     simulator.change_machine(ids["web2"], region="West Coast (CA1)", state="off")
@@ -117,6 +119,7 @@ def test_examples_of_the_documentation_work(ansible: Ansible, simulator: Simulat
     assert found[2]["region_ny2"]["hosts"] == ["www.example.com"]
 
 
+@pytest.mark.smoke
 def test_nothing_of_the_api_is_ever_evaluated(ansible: Ansible, simulator: Simulator) -> None:
     simulator.remove_machines()
     simulator.add_machine(TEMPLATE, machineType=TEMPLATE, os=TEMPLATE)
@@ -208,6 +211,30 @@ def test_what_is_cached_is_not_evaluated_either(ansible: Ansible, simulator: Sim
         assert "touch evaluated" in ansible.playbook(plays, "-i", write(ansible, **options)).stdout
     assert simulator.calls() == ["GET /machines"]
     assert not (ansible.folder / "evaluated").exists()
+
+
+def test_a_folder_for_the_cache_is_made_for_the_user_alone(ansible: Ansible) -> None:
+    options = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile"}
+    umask = os.umask(0)
+    try:
+        listed(ansible, cache_connection=str(ansible.folder / "a" / "b"), **options)
+    finally:
+        os.umask(umask)
+    assert [(ansible.folder / path).stat().st_mode & 0o777 for path in ("a", "a/b")] == [0o700] * 2
+    assert list((ansible.folder / "a/b").iterdir())
+
+
+def test_an_address_is_never_an_option_for_ssh(ansible: Ansible, simulator: Simulator) -> None:
+    simulator.remove_machines()
+    simulator.add_machine("fine", publicIp="127.64.9.9")
+    simulator.add_machine("odd", publicIp="-oProxyCommand=touch evaluated", os="-oProxyCommand=touch evaluated")
+    assert "ansible_host" not in hosts(listed(ansible))["odd"]
+    for source in ("paperspace_public_ip", "paperspace_os | default('x')"):
+        result = ansible.run("ansible-inventory", "-i", write(ansible, compose={"ansible_host": source}), "--list")
+        assert "compose gives odd an ansible_host that is an option for ssh" in result.message
+        assert "ansible_host" not in hosts(parsed(result))["odd"]
+    simulator.change_machine(simulator.ids()["odd"], os="127.64.9.8")
+    assert hosts(listed(ansible, compose={"ansible_host": "paperspace_os"}))["odd"]["ansible_host"] == "127.64.9.8"
 
 
 def test_another_key_does_not_get_the_cached_machines(ansible: Ansible, simulator: Simulator) -> None:
