@@ -244,7 +244,7 @@ def as_event(event: Event) -> dict[str, Any]:
         "error": harmless(event.error),
         "created": event.created.isoformat(),
         "finished": event.finished and event.finished.isoformat(),
-        "meta": {"uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"paperspace:{event.id}:{event.state}"))},
+        "meta": {"uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"paperspace:{event.id!a}:{event.state!a}"))},
     }
 
 

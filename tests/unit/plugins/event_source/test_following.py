@@ -288,6 +288,18 @@ def test_list_that_breaks_off_is_told_and_read_to_its_end_later(
     assert "breaks off" in caplog.text
 
 
+def test_look_that_fails_settles_nothing(stream: EventStream, tmp_path: Path) -> None:
+    source = Source(stream, tmp_path)
+    source.run()
+    ids: list[str] = []
+    for dummy in range(PAGE + 10):
+        ids.append(stream.begin(state="done"))
+        stream.clock.advance(LOOKBACK / 10)
+    fail(stream, "status", status=503, nth=[2, 3])
+    assert [event_id for event_id, dummy in source.run()] == ids[10:]
+    assert [event_id for event_id, dummy in source.run()] == ids[:10]
+
+
 def test_list_that_always_breaks_off_does_not_let_the_position_grow(
     stream: EventStream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
