@@ -9,6 +9,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,3 +146,84 @@ def test_getting_started(reader: Reader) -> None:
         elif "community.paperspace.maintenance" in block.text:
             assert state(reader.simulator)["web1"] == ("2.0", "ok")
     assert state(reader.simulator)["web1"] == ("1.0", "restored")
+
+
+# Fleet-wide rollback
+
+SNAPSHOT = "ansible-playbook -i my.paperspace.yml community.paperspace.snapshot -l"
+
+
+def disk(reader: Reader, host: str) -> Path:
+    return Path(reader.simulator.description["machines_dir"]) / reader.simulator.ids()[host]
+
+
+def spoil(reader: Reader, *hosts: str) -> None:
+    """Bring version 2.0 to machines, and take them from the network."""
+    for host in hosts:
+        (disk(reader, host) / "opt/app/version").write_text("2.0\n")
+        (disk(reader, host) / "etc/network").write_text("down\n")
+
+
+@follows(Part("docs/docsite/rst/fleet_rollback.rst"))
+def test_fleet_rollback(reader: Reader) -> None:
+    page = "docs/docsite/rst/fleet_rollback.rst"
+    web = ("web1", "web2", "web3")
+    use_real_machines(reader)
+    reader.type(f"{SNAPSHOT} 'web*,db1'")
+    spoil(reader, *web, "db1")
+    reader.follow_all(section(page, "Find the run"))
+    assert all(reader.simulator.ids()[host] in reader.last.output for host in (*web, "db1"))
+
+    look, look_without_missing = section(page, "Look first")
+    reader.follow(look, fails={"rollback": 2})
+    assert "db2" in reader.last.output
+    reader.follow(look_without_missing)
+    assert reader.last.output.count("would_restore") >= 4
+    assert not reader.simulator.done_counts()["restores"]
+
+    back, again, shown = section(page, "Roll back")
+    reader.follow(back)
+    assert {host: state(reader.simulator)[host] for host in web} == dict.fromkeys(web, ("1.0", "restored"))
+    assert state(reader.simulator)["db1"] == ("2.0", "open")
+    reader.follow_all([again, shown])
+    assert reader.simulator.done_counts()["restores"] == 3
+
+    reader.type(f"{SNAPSHOT} web")
+    spoil(reader, *web)
+    reader.follow_all(section(page, "In waves"))
+    assert [reader.simulator.done_counts()["restores"], *(state(reader.simulator)[host][0] for host in web)] == [
+        6,
+        *("1.0" for dummy in web),
+    ]
+
+    for host in web:
+        reader.simulator.add_snapshot(reader.simulator.ids()[host], "before-release-7")
+    spoil(reader, *web)
+    reader.follow_all(section(page, "Snapshots of another name"))
+    assert [state(reader.simulator)[host][0] for host in web] == ["1.0", "1.0", "1.0"]
+
+
+# Names
+
+
+@follows(Part("docs/docsite/rst/snapshot_names.rst"))
+def test_names_of_snapshots(reader: Reader) -> None:
+    page = "docs/docsite/rst/snapshot_names.rst"
+    use_real_machines(reader)
+    names, show, listing = section(page, "Work with the names")
+    reader.follow_all([names, show])
+    run_id = reader.values["RUN_ID"]
+    shown = {f"maint-{run_id}", f"maint-{run_id}-ok", f"nightly-{run_id}-restored"}
+    assert shown <= set(re.findall(r"[\w-]+", reader.last.output))
+
+    reader.type(f"{SNAPSHOT} web -e snapshot_run_id={run_id}")
+    first, second = (reader.type(command) for command in commands_of(listing.text))
+    reader.used.add(listing.name)
+    assert f'"run_id": "{run_id}"' in first.output
+    assert '"run_state": "open"' in first.output
+    assert f"recover_run_id={run_id}" in second.output
+
+    reader.type(f"{SNAPSHOT} web -e snapshot_run_id={run_id} -e snapshot_action=close")
+    reader.follow_all(section(page, "Rename by hand"))
+    names_now = sorted(snapshot["name"] for snapshot in reader.simulator.snapshots())
+    assert names_now == ["golden-image", *[f"maint-{run_id}-ok"] * 2]
