@@ -54,6 +54,9 @@ STATUSES = ("running", "succeeded", "failed")
 KINDS = ("json", "md", "html")
 ENDS = ("end", "sigint", "sigterm", "parent_died", "guardian_died", "error")
 
+# What is left of 80 columns when debug shows lines as a list: it adds eight spaces, two quotation marks and a comma.
+WIDTH_IN_DEBUG = 69
+
 # Without a time zone: all times here are UTC.
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
@@ -223,7 +226,7 @@ class RunReport:
         return _report_html.page(self)
 
 
-def outcome_lines(report: RunReport, width: int = 80) -> list[str]:
+def outcome_lines(report: RunReport, width: int = WIDTH_IN_DEBUG) -> list[str]:
     """The machines as a table in plain text, with lines of at most C(width) columns."""
     return _report_text.outcome_lines(report, width)
 

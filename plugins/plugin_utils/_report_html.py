@@ -225,9 +225,9 @@ def _clock(moment: float) -> str:
 
 def _story(report: RunReport, machine: MachineReport, longest: int) -> Iterator[tuple[str, str | None]]:
     """Paragraphs, each with a message below it or with none."""
-    why = _report_text.sentence_on_the_verdict(machine)
-    if machine.reason:
-        yield f"{why}:", _shortened(machine.reason.error, longest)
+    why, reason = _report_text.sentence_on_the_verdict(machine), _report_text.reason_of(machine)
+    if reason:
+        yield f"{why}:", _shortened(reason.error, longest)
     elif why:
         yield f"{why}.", None
     yield " ".join(_report_text.sentences_on_what_was_done(report, machine)), None

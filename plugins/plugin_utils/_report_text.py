@@ -22,7 +22,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._text import 
     markdown_table,
     markdown_text,
     one_line,
-    shorten,
+    shorten_inside,
     table,
     wrap,
 )
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
         ChildReport,
         MachineReport,
+        Reason,
         RunReport,
         Span,
     )
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 MOST_ROWS = 50
 MOST_NAMES = 20
 LINES_OF_A_REASON = 3
+
+# In JSON these have a backslash before them. These characters, which look alike, are as wide as that.
+_WIDE = str.maketrans('"\\', "\uff02\uff3c")
+_NARROW = str.maketrans("\uff02\uff3c", '"\\')
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -113,8 +118,11 @@ def markdown(report: RunReport) -> str:
 
 
 def outcome_lines(report: RunReport, width: int) -> list[str]:
-    """A table of the machines with what went wrong under each, and the totals; no line is wider than C(width)."""
-    explanations = [tuple(_explanations(machine)) for machine in report.machines]
+    """A table of the machines with what went wrong under each, and the totals; no line is wider than C(width).
+
+    That holds for the lines within a list that debug shows as JSON, too.
+    """
+    explanations = [tuple(text.translate(_WIDE) for text in _explanations(machine)) for machine in report.machines]
     listed = list(zip(report.machines, explanations, strict=True))
     if len(listed) > MOST_ROWS:
         listed = [(machine, texts) for machine, texts in listed if texts or machine.outcome not in _QUIET]
@@ -122,7 +130,7 @@ def outcome_lines(report: RunReport, width: int) -> list[str]:
     cells += [(machine.verdict or "-", what_was_done(report, machine)) for machine, dummy in listed]
     taken = sum(max(map(display_width, column)) + 2 for column in zip(*cells, strict=True))
     host_width = max(width - taken, len("HOST"))
-    hosts = ["HOST", *(shorten(machine.host, host_width) or "-" for machine, dummy in listed)]
+    hosts = ["HOST", *(shorten_inside(machine.host.translate(_WIDE), host_width) or "-" for machine, dummy in listed)]
     head, *rows = table([(host, *row) for host, row in zip(hosts, cells, strict=True)])
     lines = [head] if rows else []
     for row, (dummy, texts), next_one in zip(rows, listed, [*listed[1:], None], strict=False):
@@ -132,7 +140,7 @@ def outcome_lines(report: RunReport, width: int) -> list[str]:
             lines += [f"    {line}" for text in texts for line in wrap(text, max(width - 4, 1), LINES_OF_A_REASON)]
     totals = ", ".join(f"{count} {text}" for text, count in counts(report))
     lines += wrap(f"{number_text(len(report.machines), 'machine')}: {totals or 'none'}.", width, len(OUTCOME_TEXTS))
-    return [cut(line, width) for line in lines]
+    return [cut(line, width).translate(_NARROW) for line in lines]
 
 
 def recover_command(report: RunReport, action: str) -> str:
@@ -221,11 +229,11 @@ def has_more_to_say(machine: MachineReport) -> bool:
 def _section(report: RunReport, machine: MachineReport) -> Iterator[str]:
     yield f"### {markdown_text(machine.host)}"
     yield ""
-    why = sentence_on_the_verdict(machine)
-    if machine.reason:
+    why, reason = sentence_on_the_verdict(machine), reason_of(machine)
+    if reason:
         yield f"{markdown_text(why)}:"
         yield ""
-        yield from markdown_block(machine.reason.error)
+        yield from markdown_block(reason.error)
         yield ""
     elif why:
         yield f"{why}."
@@ -244,16 +252,23 @@ def _section(report: RunReport, machine: MachineReport) -> Iterator[str]:
         )
 
 
+def reason_of(machine: MachineReport) -> Reason | None:
+    """The reason, unless it is just the error of the snapshot, which is told with it."""
+    reason = machine.reason
+    return None if reason and not reason.task and reason.error == machine.snapshot.error else reason
+
+
 def sentence_on_the_verdict(machine: MachineReport) -> str:
     """The verdict, with the host and task that led to it, without a full stop; empty when there is nothing to say."""
     words = _VERDICTS.get(machine.verdict or "", "")
-    if not machine.reason:
+    reason = reason_of(machine)
+    if not reason:
         return words
     words = words or "It met an error"
-    if machine.reason.task:
-        words += f" in the task {one_line(machine.reason.task)}"
-    if machine.reason.host and machine.reason.host != machine.host:
-        words += f" on the host {one_line(machine.reason.host)}"
+    if reason.task:
+        words += f" in the task {one_line(reason.task)}"
+    if reason.host and reason.host != machine.host:
+        words += f" on the host {one_line(reason.host)}"
     return words
 
 
@@ -290,9 +305,9 @@ def errors(machine: MachineReport) -> Iterator[tuple[str, str]]:
 
 def _explanations(machine: MachineReport) -> Iterator[str]:
     """What went wrong with a machine, in one line each."""
+    reason = reason_of(machine)
     # Of each machine that was not started it is the same.
-    if machine.reason and machine.outcome != "not_started":
-        reason = machine.reason
+    if reason and machine.outcome != "not_started":
         where = [one_line(reason.task or "")] if reason.task else []
         where += [f"on {one_line(reason.host)}"] if reason.host and reason.host != machine.host else []
         yield _sentence(" ".join(where), reason.error)
@@ -310,7 +325,7 @@ def what_was_done(report: RunReport, machine: MachineReport) -> str:
     if machine.reconnect and machine.reconnect.status == "silent":
         words.append("does not answer")
     if machine.close_error:
-        words.append("snapshot not closed")
+        words.append("not closed")
     return ", ".join(words)
 
 

@@ -75,6 +75,18 @@ def shorten(text: str, width: int) -> str:
     return cut(text, width - len(_ELLIPSIS)).rstrip() + _ELLIPSIS[: max(width, 0)]
 
 
+def shorten_inside(text: str, width: int) -> str:
+    """The same, but the end is kept too: names often differ there."""
+    text = one_line(text)
+    if display_width(text) <= width:
+        return text
+    tail = (width - len(_ELLIPSIS)) // 2
+    if tail < 1:
+        return shorten(text, width)
+    head = width - len(_ELLIPSIS) - tail
+    return cut(text, head) + _ELLIPSIS + cut(text[::-1], tail)[::-1]
+
+
 def wrap(text: str, width: int, most: int) -> list[str]:
     """The text in at most C(most) lines of at most C(width) columns, broken at spaces where there are any."""
     rest = one_line(text)

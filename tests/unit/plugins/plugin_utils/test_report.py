@@ -58,6 +58,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._report impor
 from ansible_collections.community.paperspace.plugins.plugin_utils._report_page import TEMPLATE
 from ansible_collections.community.paperspace.plugins.plugin_utils._report_text import MOST_ROWS, OUTCOME_TEXTS
 from ansible_collections.community.paperspace.plugins.plugin_utils._text import clean, display_width, one_line
+from report_samples import large_run
 
 RUN = "20260131T235959Z-1a2b"
 OPEN = f"maint-{RUN}"
@@ -698,7 +699,7 @@ def test_the_markdown_tells_the_story() -> None:
     assert "Failure budget: 0 machines" in paragraphs
     assert "Rolled back on failure: the machines that failed" in paragraphs
     assert "| web1 | ps-web1 | 1 | ok | maintained | maint-20260131T235959Z-1a2b-ok |\n" in text
-    assert "| web5 | ps-web5 | 1 | unreachable | rolled back, does not answer, snapshot not closed |" in text
+    assert "| web5 | ps-web5 | 1 | unreachable | rolled back, does not answer, not closed |" in text
     assert "| web7 | ps-web7 | 2 | - | left alone (wave not started) | \\- |\n" in text
     assert "| rolled back | 2 |\n" in text
     assert "| all | 7 |\n" in text
@@ -975,14 +976,15 @@ def test_the_last_lines_name_machines_reasons_and_what_was_done() -> None:
         "    Its rollback did not come through: The API does not show it.",
         "web4  -            left alone (no proven snapshot)",
         "    Its snapshot did not come through: The quota is used up.",
-        "web5  unreachable  rolled back, does not answer, snapshot not closed",
+        "web5  unreachable  rolled back, does not answer, not closed",
         "    No route to host.",
         "    It does not answer to Ansible: timed out",
         "    Its snapshot could not be closed: The name is taken.",
         "web6  untouched    left as it was",
         "web7  -            left alone (wave not started)",
-        "7 machines: 1 maintained, 2 rolled back, 1 rollback failed, 1 left alone (no",
-        "proven snapshot), 1 left as it was, 1 left alone (wave not started).",
+        "7 machines: 1 maintained, 2 rolled back, 1 rollback failed, 1 left",
+        "alone (no proven snapshot), 1 left as it was, 1 left alone (wave not",
+        "started).",
     ]
 
 
@@ -995,6 +997,17 @@ def test_the_same_reason_stands_once_for_machines_in_a_row() -> None:
         "    Patch: The mirror is down.",
         "web3  ok       maintained",
     ]
+
+
+def test_error_of_a_snapshot_that_is_the_whole_reason_stands_once() -> None:
+    full = "The quota is used up."
+    lost = machine("web1", "no_snapshot", reason=Reason("web1", None, full), snapshot=SnapshotReport(error=full))
+    report = RunReport(RUN, machines=[lost])
+    assert outcome_lines(report)[2:-1] == [f"    Its snapshot did not come through: {full}"]
+    for text in (report.to_markdown(), report.to_html()):
+        assert text.count(full) == 1
+        assert text.count("Its snapshot did not come through:") == 1
+        assert "It met an error" not in text
 
 
 def test_a_long_reason_is_shortened() -> None:
@@ -1011,9 +1024,9 @@ def test_of_a_large_fleet_only_what_needs_a_look_is_listed() -> None:
     machines[9].outcome = "rolled_back"
     machines[11].outcome = "not_started"
     lines = outcome_lines(RunReport(RUN, machines=machines))
-    assert [line.split()[0] for line in lines] == ["HOST", "web7", "Its", "web9", "51"]
-    assert lines[-1] == "51 machines: 49 maintained, 1 rolled back, 1 left alone (wave not started)."
-    assert len(outcome_lines(RunReport(RUN, machines=machines[:MOST_ROWS]))) == 1 + MOST_ROWS + 1 + 1
+    assert [line.split()[0] for line in lines] == ["HOST", "web7", "Its", "web9", "51", "started)."]
+    assert " ".join(lines[-2:]) == "51 machines: 49 maintained, 1 rolled back, 1 left alone (wave not started)."
+    assert len(outcome_lines(RunReport(RUN, machines=machines[:MOST_ROWS]))) == 1 + MOST_ROWS + 1 + 2
 
 
 def test_a_run_without_machines_has_a_last_line() -> None:
@@ -1032,10 +1045,58 @@ def test_the_last_lines_fit_and_hold_nothing_that_acts_on_a_terminal(report: Run
 @pytest.mark.parametrize("host", ["h" * 300, "\u65e5" * 300])
 def test_eighty_columns_are_enough_for_all_that_is_said(outcome: str, host: str) -> None:
     worst = machine(host, outcome, verdict="unreachable", close_error="Lost.")
-    notes = "snapshot not closed"
+    notes = "not closed"
     if outcome.startswith("roll"):
         worst.reconnect = ReconnectReport("silent")
         notes = f"does not answer, {notes}"
-    row = outcome_lines(RunReport(RUN, machines=[worst]))[1]
-    assert row.endswith(f"...  unreachable  {OUTCOME_TEXTS[outcome]}, {notes}")
-    assert display_width(row) <= 80
+    report = RunReport(RUN, machines=[worst])
+    row = outcome_lines(report)[1]
+    name, *rest = row.split("  ", 1)
+    assert rest == [f"unreachable  {OUTCOME_TEXTS[outcome]}, {notes}"]
+    head, tail = name.split("...")
+    assert host.startswith(head)
+    assert host.endswith(tail)
+    assert head
+    assert tail
+    assert max(map(display_width, as_debug_shows(report))) <= 80
+
+
+def as_debug_shows(report: RunReport) -> list[str]:
+    """The lines on the terminal, as the callback plugin default has them."""
+    shown = json.dumps({"msg": outcome_lines(report)}, indent=4, ensure_ascii=False).splitlines()
+    # The last is without the comma of those before.
+    return [f"{line.removesuffix(',')}," for line in shown if line.startswith(" " * 8)]
+
+
+def test_long_names_that_differ_at_their_end_stay_different() -> None:
+    machines = [machine(f"{'frontend-' * 20}{number:04}.example.org", verdict="ok") for number in range(50)]
+    lines = as_debug_shows(RunReport(RUN, machines=machines))
+    names = [line.split()[0] for line in lines[1:51]]
+    assert len(set(names)) == 50
+    assert max(map(len, lines)) == 80
+
+
+@PATIENT
+@given(REPORTS)
+def test_the_last_lines_fit_eighty_columns_as_debug_shows_them(report: RunReport) -> None:
+    assert max(map(display_width, as_debug_shows(report))) <= 80
+
+
+def test_quotation_marks_and_backslashes_are_kept_and_have_room() -> None:
+    error = 'C:\\new "' * 40
+    reason = Reason(None, 'Say "yes"', error)
+    report = RunReport(RUN, machines=[machine('we"b1', "rolled_back", verdict="failed", reason=reason)])
+    lines = outcome_lines(report)
+    assert lines[1].split()[0] == 'we"b1'
+    assert lines[2].startswith('    Say "yes": C:\\new "C:\\new')
+    assert max(map(len, as_debug_shows(report))) <= 80
+
+
+def test_the_last_lines_of_a_large_fleet_are_few_and_fit() -> None:
+    report = large_run(2000)
+    lines = as_debug_shows(report)
+    assert max(map(display_width, lines)) <= 80
+    bad = len(report.failed_hosts())
+    # For each that is not ok a line, and at most as many with a reason; the head and the totals.
+    assert bad < len(lines) <= 2 * bad + 4
+    assert not re.search("[^ -~]", "".join(lines)), "nothing depends on colours or on the font"

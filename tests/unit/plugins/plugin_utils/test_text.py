@@ -18,6 +18,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._text import 
     markdown_text,
     one_line,
     shorten,
+    shorten_inside,
     table,
     wrap,
 )
@@ -98,6 +99,23 @@ def test_one_line_is_one_line(text: str) -> None:
 )
 def test_text_is_shortened_to_columns(text: str, width: int, short: str) -> None:
     assert shorten(text, width) == short
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "short"),
+    [
+        ("web-0001", 8, "web-0001"),
+        ("frontend-0001.example.org", 15, "fronte...le.org"),
+        ("frontend-0001", 10, "fron...001"),
+        ("abcdefgh", 5, "a...h"),
+        ("abcdefgh", 4, "a..."),
+        ("abcdefgh", 0, ""),
+        ("\u65e5\u672c\u8a9e\u65e5\u672c", 9, "\u65e5...\u672c"),
+    ],
+)
+def test_name_is_shortened_inside(text: str, width: int, short: str) -> None:
+    assert shorten_inside(text, width) == short
+    assert display_width(short) <= width
 
 
 @given(ANY_TEXT, st.integers(min_value=0, max_value=30))
