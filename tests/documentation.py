@@ -174,9 +174,11 @@ class Reader:
         return self.results[-1]
 
     def with_values(self, text: str) -> str:
-        for word, value in self.values.items():
-            if word != "RUN_ID":
-                text = text.replace(word, value)
+        words = {word: value for word, value in self.values.items() if word != "RUN_ID"}
+        if words:
+            # What has been put in is left as it is.
+            pattern = rf"(?<!{re.escape(str(self.folder))})(?:{'|'.join(map(re.escape, words))})"
+            text = re.sub(pattern, lambda match: words[match[0]], text)
         return RUN_IDS.sub(self.values["RUN_ID"], text) if "RUN_ID" in self.values else text
 
     def follow(self, block: Block, *, fails: Mapping[str, int] | None = None) -> None:
@@ -201,7 +203,9 @@ class Reader:
         """Save a file under its caption. It counts as used when a command, or a file that one names, names it."""
         name = name or block.caption
         assert name, block.name
-        path = self.folder / self.with_values(name).lstrip("/")
+        # An absolute path is one of the reader's computer, for which the test gives another.
+        path = self.folder / self.with_values(name)
+        assert path.is_relative_to(self.folder), path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.with_values(block.text), "utf-8")
         if block.text.startswith("#!"):
