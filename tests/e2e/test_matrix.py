@@ -89,6 +89,7 @@ def test_02_one_host_becomes_unreachable_between_tasks(controller: Controller) -
     controller.check(run, fates(OK, UNREACHABLE, OK), reasons={"web2": ("Start the new version", "127.64.0.2")})
 
 
+@pytest.mark.smoke
 def test_03_all_hosts_become_unreachable_at_once(controller: Controller) -> None:
     hosts = ("web1", "web2", "web3", "db1", "db2")
     run = controller.maintain([play(INSTALL, cut_off(*hosts), hosts="paperspace")], limit=None)
@@ -117,6 +118,7 @@ def test_06_one_of_a_batch_fails_and_the_other_is_unreachable(controller: Contro
     controller.check(run, fates(FAILED, UNREACHABLE, UNTOUCHED))
 
 
+@pytest.mark.smoke
 def test_07_blip(controller: Controller) -> None:
     """One task was skipped, the machine is back, the playbook ends well, and so would ansible-playbook."""
     run = controller.maintain([play(INSTALL, blip("web2", ignore_unreachable=True), REACH)])
@@ -160,6 +162,7 @@ def test_included_file_is_broken(controller: Controller, content: str) -> None:
     controller.check(run, fates(LOST, LOST, LOST))
 
 
+@pytest.mark.smoke
 def test_12_included_file_is_missing_for_one_host(controller: Controller) -> None:
     controller.ansible.write("web1.yml", [START])
     controller.ansible.write("web3.yml", [START])
@@ -222,6 +225,7 @@ def test_15_ended_early_on_purpose(controller: Controller, kind: str) -> None:
     controller.check(run, fates(OK, OK, OK))
 
 
+@pytest.mark.smoke
 def test_16_errors_are_cleared(controller: Controller) -> None:
     """The hosts take part again and come to the end of the playbook; their failures stand all the same."""
     clear: dict[str, Any] = {"name": "Forgive", "ansible.builtin.meta": "clear_host_errors"}

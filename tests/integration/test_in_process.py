@@ -195,6 +195,7 @@ def places(ansible: Ansible, simulator: Simulator) -> dict[str, tuple[dict[str, 
     }
 
 
+@pytest.mark.smoke
 def test_module_runs_where_a_task_asks_for_another_place(simulator: Simulator, ansible: Ansible) -> None:
     cases = places(ansible, simulator)
     ansible.environment["ANSIBLE_ASYNC_DIR"] = str(ansible.folder / "async")
@@ -242,6 +243,7 @@ def test_module_defaults_are_taken_and_their_key_is_hidden(simulator: Simulator,
     assert [machine["name"] for machine in overridden["machines"]] == ["db1"]
 
 
+@pytest.mark.smoke
 def test_an_encrypted_key_is_decrypted_and_hidden(simulator: Simulator, ansible: Ansible) -> None:
     del ansible.environment["PAPERSPACE_API_KEY"]
     password = ansible.write("password", "secret")
@@ -288,6 +290,7 @@ def test_keywords_of_tasks_mean_what_they_always_mean(simulator: Simulator, ansi
     assert found[5]["skipped"]
 
 
+@pytest.mark.smoke
 def test_a_fleet_in_one_task_is_handled_once(simulator: Simulator, ansible: Ansible) -> None:
     ids = "{{ ansible_play_hosts_all | map('extract', hostvars, 'paperspace_id') }}"
     task = {
@@ -323,6 +326,7 @@ def running(ansible: Ansible, tasks: Sequence[Mapping[str, Any]], *arguments: st
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.smoke
 def test_progress_is_shown_while_the_work_goes_on(simulator: Simulator, ansible: Ansible) -> None:
     ids = simulator.ids()
     simulator.add_fault("event", method="POST", machine_id=ids["web1"], state="error", error=SPACE, seconds=0.1)

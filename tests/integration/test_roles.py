@@ -48,6 +48,7 @@ def has_new_application(simulator: Any) -> list[bool]:
     return [(folder / simulator.ids()[name] / "app").exists() for name in ("web1", "web2", "web3")]
 
 
+@pytest.mark.smoke
 def test_rescue_rolls_back_only_the_host_that_failed(ansible: Any, simulator: Any) -> None:
     """And finds the run that the role snapshot made."""
     result = ansible.playbook(guarded(), "-i", simulator.inventory, rc=2)
@@ -60,6 +61,7 @@ def test_rescue_rolls_back_only_the_host_that_failed(ansible: Any, simulator: An
     assert simulator.done_counts()["restores"] == 1
 
 
+@pytest.mark.smoke
 def test_batches_of_serial_share_one_run(ansible: Any, simulator: Any) -> None:
     tasks = [role("snapshot")]
     ansible.playbook([{"hosts": "web", "gather_facts": False, "serial": 1, "tasks": tasks}], "-i", simulator.inventory)

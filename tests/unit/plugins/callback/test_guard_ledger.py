@@ -24,6 +24,8 @@ from ansible.vars.manager import VariableManager
 from ansible_collections.community.paperspace.plugins.callback import guard_ledger
 from ansible_collections.community.paperspace.plugins.plugin_utils._ledger import judge, read_ledger
 
+pytestmark = pytest.mark.smoke
+
 VARIABLE = "COMMUNITY_PAPERSPACE_GUARD_LEDGER"
 HOSTS = ("a", "b", "c")
 TASK = {"name": "Patch", "debug": {"msg": "patched"}}

@@ -30,6 +30,8 @@ from ansible_collections.community.paperspace.plugins.inventory.paperspace impor
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, InvalidAnswer
 from ansible_collections.community.paperspace.plugins.module_utils._wire import MACHINE_STATES, Machine
 
+pytestmark = pytest.mark.smoke
+
 DEFAULTS: dict[str, Any] = {"regions": [], "machine_types": [], "states": [], "name_pattern": None}
 
 

@@ -45,6 +45,8 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._command_line
 )
 from ansible_collections.community.paperspace.plugins.plugin_utils._parent import parent_run_from_ansible
 
+pytestmark = pytest.mark.smoke
+
 LIMIT = Path("/tmp/limit")
 LEDGER = Path("/tmp/ledger")
 OWN_OPTIONS = _command_line._REPLACED | _command_line._WITHOUT_TASKS

@@ -35,6 +35,8 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._in_process i
     without_secrets,
 )
 
+pytestmark = pytest.mark.smoke
+
 ACTIONS: dict[str, type[InProcessAction]] = {
     "paperspace_machine": paperspace_machine.ActionModule,
     "paperspace_machine_info": paperspace_machine_info.ActionModule,
