@@ -33,7 +33,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._report impor
     SnapshotReport,
     Span,
 )
-from ansible_collections.community.paperspace.plugins.plugin_utils._report_text import recover_command
+from ansible_collections.community.paperspace.plugins.plugin_utils._report_text import names, recover_command
 
 _PROVEN = ("created", "unchanged", "would_create")
 _GOOD = ("ok", "untouched")
@@ -172,7 +172,7 @@ class Guard:
                 self._look_again(number, wave)
             if self._is_over():
                 break
-            self._ports.say(f"Wave {number} of {len(waves)}: {', '.join(machine.host for machine in wave)}")
+            self._ports.say(f"Wave {number} of {len(waves)}: {names(wave)}")
             self._run_wave(number, wave)
             if self._is_over():
                 break
@@ -477,7 +477,7 @@ class Guard:
     def _roll_back(self, machines: Sequence[MachineReport]) -> None:
         if not machines:
             return
-        self._ports.say(f"Rolling back {', '.join(machine.host for machine in machines)}")
+        self._ports.say(f"Rolling back {names(machines)}")
         for machine in machines:
             machine.outcome = "rolling_back"
         self._begin(machines, "rollback")
@@ -501,9 +501,10 @@ class Guard:
 
     def _restore(self, machines: Sequence[MachineReport], deadline: float) -> list[Outcome]:
         """One outcome for each machine. What stands against one of them does not keep the others from it."""
-        wish = self._wish(
-            machines, state="restored", name=self._open_name, safety_snapshot=self._settings.safety_snapshot
-        )
+        # By id: of this name there may be another controller's by now, if somebody has deleted the own one.
+        ids = [machine.snapshot.id for machine in machines if machine.snapshot.id]
+        chosen: dict[str, Any] = {"snapshot_ids": ids} if len(ids) == len(machines) else {"name": self._open_name}
+        wish = self._wish(machines, state="restored", safety_snapshot=self._settings.safety_snapshot, **chosen)
         while True:
             try:
                 return list(self._ports.snapshots(wish, check_mode=False).outcomes)

@@ -371,13 +371,17 @@ def sentences_on_what_is_open(report: RunReport) -> list[str]:
     open_machines = [machine for machine in report.machines if machine.is_open]
     if not open_machines:
         return []
-    hosts = ", ".join(one_line(machine.host) for machine in open_machines[:MOST_NAMES])
-    if len(open_machines) > MOST_NAMES:
-        hosts += f" and {len(open_machines) - MOST_NAMES} more"
-    sentences = [f"The run is still open on {number_text(len(open_machines), 'machine')}: {hosts}."]
+    sentences = [f"The run is still open on {number_text(len(open_machines), 'machine')}: {names(open_machines)}."]
     if report.status == "running":
         sentences.append("As long as the run goes on, leave that to it. If it does not go on any more:")
     return sentences
+
+
+def names(machines: Sequence[MachineReport]) -> str:
+    """Their hosts, but of many not all."""
+    hosts = ", ".join(one_line(machine.host) for machine in machines[:MOST_NAMES])
+    left = len(machines) - MOST_NAMES
+    return f"{hosts} and {left} more" if left > 0 else hosts
 
 
 def commands_to_resolve(report: RunReport) -> list[tuple[str, str]]:

@@ -861,6 +861,15 @@ def test_restore_is_tried_until_the_service_answers(error: type[PaperspaceError]
     assert sum("tried again in 10 s" in text for text in world.said) == 5
 
 
+def test_waves_and_rollbacks_are_told_with_the_names_of_machines() -> None:
+    world, _report = drive(web(2, "failed"), planned(waves=[1, 3], budget=4))
+    assert [text for text in world.said if text.startswith(("Wave", "Rolling"))] == [
+        "Wave 1 of 2: web1",
+        "Wave 2 of 2: web2, web3, db1",
+        "Rolling back web2",
+    ]
+
+
 def test_restore_is_given_up_after_wait_timeout() -> None:
     script = replace(web(1, "failed"), errors=dict.fromkeys(range(FIRST_RESTORE, 999), AnswerLost))
     world, report = drive(script, planned(waves=[4]))

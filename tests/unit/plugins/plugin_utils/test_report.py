@@ -798,6 +798,13 @@ def test_many_open_machines_are_not_all_named_at_the_end() -> None:
     assert "web19 and 5 more.\n" in text
 
 
+def test_of_many_machines_not_all_are_named() -> None:
+    machines = [machine(f"web{number}") for number in range(22)]
+    assert _report_text.names([]) == ""
+    assert _report_text.names(machines[:20]) == ", ".join(f"web{number}" for number in range(20))
+    assert _report_text.names(machines).endswith(", web19 and 2 more")
+
+
 def test_when_nothing_is_open_there_is_nothing_to_do() -> None:
     report = RunReport(RUN, status="succeeded", ended_by="end", machines=[machine(), machine("web2", "untouched")])
     text = report.to_markdown()
