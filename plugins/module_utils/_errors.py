@@ -69,7 +69,9 @@ class Busy(Refused):
 
 
 class RateLimited(Refused):
-    """429, still after all retries."""
+    """429, still after all retries. C(retry_after): the seconds to wait, where they are more than a request waits."""
+
+    retry_after: float | None = None
 
 
 class DeadlinePassed(PaperspaceError):

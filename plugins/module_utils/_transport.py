@@ -130,6 +130,8 @@ class Transport:
             except (NotOpened, AnswerLost) as met:
                 error, asked = met, None
             if (asked or 0) > LONGEST_RETRY_AFTER:
+                if isinstance(error, RateLimited):
+                    error.retry_after = asked
                 raise error
             delay = backoff(attempt, self._random) if asked is None else asked
             if isinstance(error, RateLimited):

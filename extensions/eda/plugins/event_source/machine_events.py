@@ -143,7 +143,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
     RateLimited,
     Refused,
 )
-from ansible_collections.community.paperspace.plugins.module_utils._pace import LONGEST_RETRY_AFTER, backoff
+from ansible_collections.community.paperspace.plugins.module_utils._pace import backoff
 from ansible_collections.community.paperspace.plugins.module_utils._transport import HAS_REQUESTS
 from ansible_collections.community.paperspace.plugins.module_utils._wire import ENDED_STATES, Event, parse_time
 from ansible_collections.community.paperspace.plugins.plugin_utils._event_following import (
@@ -164,6 +164,7 @@ FEEDBACK_QUEUE = "eda_feedback_queue"
 
 STATES = frozenset({"new", "in progress"}) | ENDED_STATES
 LONGEST_TEXT = 500
+LONGEST_PAUSE = 3600.0
 # The beginnings of Jinja's delimiters, and what ansible-rulebook takes for a vault wherever it stands in a text.
 _TEMPLATE = re.compile(r"\{(?=[{%#])")
 _VAULT = "$ANSIBLE_VAULT"
@@ -335,9 +336,9 @@ def _store(file: PositionFile | None, position: Position, *, must_store: bool) -
 
 
 def _pause(error: PaperspaceError, failures: int) -> float:
-    if isinstance(error, RateLimited):
-        # The service may have asked for more than the client waits.
-        return LONGEST_RETRY_AFTER
+    """Seconds. What the service asks for and the client does not wait for itself, is waited for here."""
+    if isinstance(error, RateLimited) and error.retry_after is not None:
+        return min(error.retry_after, LONGEST_PAUSE)
     return backoff(failures, random)
 
 

@@ -16,7 +16,6 @@ from unit.event_stream import INTERVAL, LOOKBACK, EventStream, Source, nothing
 from unit.fault_cells import FAULTS
 
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, Unauthorized
-from ansible_collections.community.paperspace.plugins.module_utils._pace import LONGEST_RETRY_AFTER
 from ansible_collections.community.paperspace.plugins.plugin_utils import _event_following
 from ansible_collections.community.paperspace.plugins.plugin_utils._event_following import PositionFile
 
@@ -342,10 +341,17 @@ def test_retry_after_is_kept(stream: EventStream) -> None:
     assert times[1] - times[0] >= 77
 
 
-def test_retry_after_longer_than_the_client_waits_is_waited_for(stream: EventStream) -> None:
+@pytest.mark.parametrize(("asked", "pause"), [(1000, 1000), (5000, 3600)])
+def test_retry_after_longer_than_the_client_waits_is_waited_for(stream: EventStream, asked: int, pause: int) -> None:
     source = Source(stream)
-    source.run(lambda: fail(stream, "status", status=429, retry_after=5000, times=1), nothing)
-    assert source.slept[1] == LONGEST_RETRY_AFTER
+    source.run(lambda: fail(stream, "status", status=429, retry_after=asked, times=1), nothing)
+    assert source.slept[1] == pause
+
+
+def test_refused_rate_alone_does_not_stop_the_looks(stream: EventStream) -> None:
+    source = Source(stream)
+    source.run(lambda: fail(stream, "status", status=429, retry_after=3, times=5), *[nothing] * 4)
+    assert max(source.slept) <= 60
 
 
 def test_pauses_grow_while_the_service_is_away(stream: EventStream, monkeypatch: pytest.MonkeyPatch) -> None:

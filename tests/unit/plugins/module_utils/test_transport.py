@@ -193,9 +193,11 @@ def test_retry_after_that_says_nothing_leaves_the_backoff(words: str) -> None:
 @pytest.mark.parametrize("words", ["901", "86400", "9" * 400])
 def test_an_absurd_retry_after_is_not_waited_for(words: str) -> None:
     time = Time()
-    with scripted(call("GET", fail(429, Retry_After=words)), time=time) as (client, dummy), pytest.raises(RateLimited):
+    script = call("GET", fail(429, Retry_After=words))
+    with scripted(script, time=time) as (client, dummy), pytest.raises(RateLimited) as caught:
         send(client, "GET")
     assert time.slept == []
+    assert caught.value.retry_after == float(words)
 
 
 def test_backoff_grows_to_a_minute_and_has_full_jitter() -> None:
