@@ -49,6 +49,10 @@ e2e: $(VENV)/ready ## Let guarded maintenances break in every way, on simulated 
 browser: $(VENV)/ready ## Look at the page of a run's report in a headless Chromium (SCREENSHOTS=folder keeps what is seen)
 	$(NOX) --session browser -- $(ARGS)
 
+.PHONY: eda
+eda: $(VENV)/ready ## Run the event source in a real ansible-rulebook (needs Java)
+	$(NOX) --session eda -- $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/ready ## Measure the collection against uri and against the API's own limit (an hour; ARGS=--quick: minutes)
 	$(NOX) --session bench -- $(ARGS)

@@ -203,6 +203,15 @@ def browser(session: nox.Session) -> None:
     pytest(session, "tests/browser")
 
 
+@nox.session
+def eda(session: nox.Session) -> None:
+    """The event source in a real ansible-rulebook, against the simulator."""
+    if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
+        session.skip("There is no Java on this machine, which ansible-rulebook needs")
+    install(session, core_requirement(DEFAULT_CORE), "eda.txt")
+    pytest(session, "tests/integration/test_event_driven.py")
+
+
 @nox.session(name="unit-oldest-requests")
 def unit_oldest_requests(session: nox.Session) -> None:
     """Unit tests of what uses `requests` with the oldest `requests` that meta/ee-requirements.txt admits."""
@@ -230,9 +239,8 @@ def lint(session: nox.Session) -> None:
     # Both roots of imports, the collection's and that of the package `simulator`.
     root = collections_root(collection)
     mypy_path = f"{root}:{collection / 'tests'}"
-    typed = [
-        str(path) for path in (collection / "plugins", collection / "tests" / "simulator") if any(path.rglob("*.py"))
-    ]
+    folders = (collection / "plugins", collection / "extensions", collection / "tests" / "simulator")
+    typed = [str(path) for path in folders if any(path.rglob("*.py"))]
     mypy = ["mypy", "--config-file", str(collection / "pyproject.toml"), "--cache-dir", str(WORK / "mypy_cache")]
     commands: list[tuple[Path, list[str]]] = [
         (collection, ["ruff", "check", "."]),
