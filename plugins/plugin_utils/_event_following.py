@@ -10,10 +10,7 @@ and what was there already is told by its id. Free of Ansible and of asyncio.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -26,6 +23,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
     PaperspaceError,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._wire import ENDED_STATES, Event, parse_time
+from ansible_collections.community.paperspace.plugins.plugin_utils._private import replace_file
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # As many events that lie further back are asked for one by one in a look.
@@ -239,24 +237,10 @@ class PositionFile:
         if text == self._written:
             return
         try:
-            self._replace(text)
+            replace_file(self._path, text)
         except OSError as error:
             raise InputError(f"state_file {self._path} cannot be written: {_reason(error)}.") from None
         self._written = text
-
-    def _replace(self, text: str) -> None:
-        # mkstemp gives it the mode 0600.
-        descriptor, made = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(made).replace(self._path)
-        except BaseException:
-            with suppress(OSError):
-                Path(made).unlink()
-            raise
 
 
 def _collect(seen: dict[str, Event], page: Iterable[Event]) -> None:

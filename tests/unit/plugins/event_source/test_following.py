@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import stat
 from collections import Counter
 from datetime import timedelta
@@ -428,7 +429,7 @@ def test_disk_that_gets_full_is_told_and_survived(
     new: list[str] = []
 
     def fill() -> None:
-        monkeypatch.setattr(_event_following.os, "fsync", full)
+        monkeypatch.setattr(os, "fsync", full)
         new.append(stream.begin())
 
     def full(_descriptor: int) -> None:
