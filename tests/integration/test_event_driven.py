@@ -8,21 +8,26 @@ import asyncio
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from documentation import Part, Reader, commands_of, follows, reading
 
 from ansible_collections.community.paperspace.extensions.eda.plugins.event_source.machine_events import main
 from ansible_fixtures import KEY
 
+GUIDE = "docs/docsite/rst/event_driven.rst"
 RUN = "20260131T235959Z-1a2b"
 REASON = "no space {{ lookup('pipe', 'touch evaluated') }}"
 LONGEST = 180.0
@@ -136,28 +141,15 @@ class Rulebook:
 
 
 @contextlib.contextmanager
-def running(ansible: Any, rulebook: str, inventory: Path, **variables: Any) -> Iterator[Rulebook]:
-    state_file = ansible.folder / "position.json"
-    settings = ansible.write("variables.yml", {"paperspace_state_file": str(state_file), **variables})
-    command = [
-        RULEBOOK,
-        "--rulebook",
-        rulebook,
-        "--inventory",
-        inventory,
-        "--vars",
-        settings,
-        "-vv",
-        "--shutdown-delay",
-        "1",
-    ]
-    printed = ansible.folder / "printed"
-    # What of this the rulebook needs is where Java is.
+def running(ansible: Any, command: str, state_file: str = "position.json") -> Iterator[Rulebook]:
+    """A command that runs ansible-rulebook, from when its source has begun."""
+    path, printed = ansible.folder / state_file, ansible.folder / "printed"
+    # What the rulebook needs of the outer environment is where Java is.
     java = {name: os.environ[name] for name in ("JAVA_HOME",) if name in os.environ}
     with (
-        printed.open("ab") as output,
+        printed.open("wb") as output,
         subprocess.Popen(
-            [str(word) for word in command],
+            [*shlex.split(command), "-vv", "--shutdown-delay", "1"],
             cwd=ansible.folder,
             env={**ansible.environment, **java},
             stdin=subprocess.DEVNULL,
@@ -167,13 +159,14 @@ def running(ansible: Any, rulebook: str, inventory: Path, **variables: Any) -> I
     ):
         started = Rulebook(process, printed)
         try:
-            until(lambda: state_file.exists() or process.poll() is not None, "the source has begun")
+            until(lambda: path.exists() or process.poll() is not None, "the source has begun")
             assert process.poll() is None, started.output
             yield started
         finally:
             if process.poll() is None:
                 process.kill()
     assert KEY not in started.output
+    assert KEY not in path.read_text()
 
 
 def fail_snapshot(simulator: Any, host: str) -> str:
@@ -197,44 +190,110 @@ def open_run(simulator: Any) -> Iterator[Path]:
     return changed
 
 
+@pytest.fixture
+def reader(ansible: Any, simulator: Any) -> Iterator[Reader]:
+    """Somebody who does what the guide says, with the simulated machines."""
+    with reading(Reader(ansible, simulator), [Part(GUIDE)]) as one:
+        # The simulator's inventory is a file, of which ansible-rulebook makes a copy in which no address changes.
+        simulator.settings(dynamic_ip_changes_on_restore=False, dynamic_ip_changes_on_start=False)
+        one.values["my.paperspace.yml"] = str(simulator.inventory)
+        yield one
+
+
+def command_in(reader: Reader, section: str) -> str:
+    """Save the files of a section, and return its command."""
+    [*files, typed] = Part(GUIDE, (section,)).blocks()
+    for block in files:
+        reader.save(block)
+    [command] = commands_of(typed.text)
+    reader.use(command)
+    reader.used.add(typed.name)
+    return reader.with_values(command)
+
+
 @needs_rulebook
-def test_rulebook_tells_of_the_event_and_lists_the_open_run(ansible: Any, simulator: Any, open_run: Path) -> None:
-    with running(ansible, "community.paperspace.machine_errors", simulator.inventory) as rulebook:
-        begin_snapshot(simulator, "db1", "good")
-        fail_snapshot(simulator, "web1")
-        rulebook.until_printed(f"Run {RUN}, begun 2026-01-31 23:59:59 UTC")
-        rulebook.until_printed("PLAY RECAP")
-        rulebook.end()
-    told = f"snapshot-create of machine {simulator.ids()['web1']} ended in error: no space {{ {{ lookup("
-    assert told in rulebook.output
-    assert "recover_action=rollback" in rulebook.output
+@follows(Part(GUIDE))
+def test_guide(ansible: Any, simulator: Any, reader: Reader, open_run: Path) -> None:
+    tells_and_lists(simulator, ansible, command_in(reader, "A rulebook that is ready"))
     assert open_run.exists()
     assert simulator.done_counts()["restores"] == 0
-    assert list(ansible.folder.rglob("evaluated")) == []
 
-    # It is killed, misses something, and goes on with that and no more.
-    (ansible.folder / "printed").unlink()
-    fail_snapshot(simulator, "web2")
-    with running(ansible, "community.paperspace.machine_errors", simulator.inventory) as rulebook:
-        rulebook.until_printed("PLAY RECAP")
-        rulebook.end()
-    assert f"of machine {simulator.ids()['web2']} ended in error" in rulebook.output
-    assert f"of machine {simulator.ids()['web1']} ended in error" not in rulebook.output
-
-
-@needs_rulebook
-def test_rulebook_rolls_back_where_the_user_says_so(ansible: Any, simulator: Any, open_run: Path) -> None:
-    # The inventory is a file of which ansible-rulebook makes a copy, in which no address changes.
-    simulator.settings(dynamic_ip_changes_on_restore=False, dynamic_ip_changes_on_start=False)
-    choice = {"recover_action": "rollback", "recover_run_id": RUN}
-    with running(ansible, "community.paperspace.machine_errors", simulator.inventory, **choice) as rulebook:
+    reader.values["RUN_ID"] = RUN
+    with running(ansible, command_in(reader, "Rolling back without anybody"), "machine_events.json") as rulebook:
         fail_snapshot(simulator, "web2")
         rulebook.until_printed("PLAY RECAP")
         rulebook.end()
     assert not open_run.exists()
     assert simulator.done_counts()["restores"] == 1
-    [name] = [snapshot["name"] for snapshot in simulator.snapshots(simulator.ids()["web1"])]
-    assert name == f"maint-{RUN}-restored"
+    names = [snapshot["name"] for snapshot in simulator.snapshots(simulator.ids()["web1"])]
+    assert f"maint-{RUN}-restored" in names
+
+    with chat() as (address, posts):
+        reader.values["https://chat.example.org/hook"] = address
+        with running(ansible, command_in(reader, "A rulebook of your own"), "restores.json") as rulebook:
+            restore(simulator, "web1", f"maint-{RUN}-restored")
+            rulebook.until_printed("PLAY RECAP")
+            rulebook.end()
+    # What was said of the restore before belongs to the past.
+    assert posts == [{"text": f"The restore of {simulator.ids()['web1']} ended: done "}]
+
+
+def tells_and_lists(simulator: Any, ansible: Any, command: str) -> None:
+    """Run the example until it was told of a failure; kill it, let it miss one, and run it again."""
+    with running(ansible, command, "machine_events.json") as rulebook:
+        begin_snapshot(simulator, "db1", "good")
+        fail_snapshot(simulator, "web1")
+        rulebook.until_printed("PLAY RECAP")
+        rulebook.end(signal.SIGKILL)
+    first, second = (
+        f"snapshot-create of machine {simulator.ids()[host]} ended in error: " for host in ("web1", "web2")
+    )
+    assert f"{first}no space {{ {{ lookup(" in rulebook.output
+    assert f"Run {RUN}, begun 2026-01-31 23:59:59 UTC" in rulebook.output
+    assert "recover_action=rollback" in rulebook.output
+    fail_snapshot(simulator, "web2")
+    with running(ansible, command, "machine_events.json") as rulebook:
+        rulebook.until_printed("PLAY RECAP")
+        rulebook.end()
+    assert second in rulebook.output
+    assert first not in rulebook.output
+    # A template in the service's words.
+    assert list(ansible.folder.rglob("evaluated")) == []
+
+
+def restore(simulator: Any, host: str, name: str) -> None:
+    [snapshot] = [one for one in simulator.snapshots(simulator.ids()[host]) if one["name"] == name]
+    answer = requests.post(
+        f"{simulator.api_url}/snapshots/{snapshot['id']}/restore",
+        json={},
+        headers={"Authorization": f"Bearer {simulator.key}"},
+        timeout=30,
+    )
+    assert answer.status_code == 200, answer.text
+
+
+@contextlib.contextmanager
+def chat() -> Iterator[tuple[str, list[Any]]]:
+    """A service that takes posts: its address, and what was posted."""
+    posts: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_arguments: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/", posts
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @needs_rulebook
