@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
@@ -18,7 +18,11 @@ from ansible_collections.community.paperspace.plugins.module_utils._wishes impor
 
 @dataclass(frozen=True)
 class Wish:
-    """The options of paperspace_snapshot. Times are seconds; None means not given."""
+    """The options of paperspace_snapshot. Times are seconds; None means not given.
+
+    C(own_ids) is none of them: of a name that selects, a restore and a rename take only these snapshots. Whatever else
+    has that name is somebody else's, and counts as not there.
+    """
 
     state: str = "present"
     machine_ids: Sequence[str] | None = None
@@ -33,6 +37,7 @@ class Wish:
     wait: bool = True
     wait_timeout: float = 3600.0
     wait_interval: float | None = None
+    own_ids: Collection[str] | None = None
 
     def check(self) -> None:
         """Raise InputError for what cannot be meant, before anything is sent."""

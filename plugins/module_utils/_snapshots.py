@@ -165,7 +165,10 @@ class _Planner:
             return [plan_present(machine_id, name, found, proofs) for machine_id, found in self.listing.items()]
         becomes = parse_run_name(new_name)
         proofs = self._proofs(lambda snapshots: named(snapshots, name)) if becomes and becomes.is_closed else {}
-        return [plan_rename(machine_id, name, new_name, found, proofs) for machine_id, found in self.listing.items()]
+        return [
+            plan_rename(machine_id, name, new_name, self._own(found), proofs)
+            for machine_id, found in self.listing.items()
+        ]
 
     def _plan_absent_by_name(self) -> list[Action]:
         actions, problems = [], []
@@ -194,7 +197,7 @@ class _Planner:
         lacking: list[str] = []
         for machine_id, found in self.listing.items():
             try:
-                snapshot = choose_restored(machine_id, name, found, proofs)
+                snapshot = choose_restored(machine_id, name, self._own(found), proofs)
             except InputError as error:
                 problems.append(str(error))
                 continue
@@ -269,6 +272,10 @@ class _Planner:
         if self._wish.state in ("present", "restored"):
             self.warnings.extend(filter(None, map(_restore_point_warning, machines.values())))
         return list(machines)
+
+    def _own(self, snapshots: Sequence[Snapshot]) -> Sequence[Snapshot]:
+        own_ids = self._wish.own_ids
+        return snapshots if own_ids is None else [snapshot for snapshot in snapshots if snapshot.id in own_ids]
 
     def _proofs(
         self, select: Callable[[Sequence[Snapshot]], list[Snapshot]], *, patient: bool = True

@@ -501,10 +501,13 @@ class Guard:
 
     def _restore(self, machines: Sequence[MachineReport], deadline: float) -> list[Outcome]:
         """One outcome for each machine. What stands against one of them does not keep the others from it."""
-        # By id: of this name there may be another controller's by now, if somebody has deleted the own one.
-        ids = [machine.snapshot.id for machine in machines if machine.snapshot.id]
-        chosen: dict[str, Any] = {"snapshot_ids": ids} if len(ids) == len(machines) else {"name": self._open_name}
-        wish = self._wish(machines, state="restored", safety_snapshot=self._settings.safety_snapshot, **chosen)
+        wish = self._wish(
+            machines,
+            state="restored",
+            name=self._open_name,
+            own_ids=_ids_of(machines),
+            safety_snapshot=self._settings.safety_snapshot,
+        )
         while True:
             try:
                 return list(self._ports.snapshots(wish, check_mode=False).outcomes)
@@ -591,7 +594,7 @@ class Guard:
         return told
 
     def _renamed(self, machines: Sequence[MachineReport], new_name: str) -> list[Outcome]:
-        wish = self._wish(machines, state="present", name=self._open_name, new_name=new_name)
+        wish = self._wish(machines, state="present", name=self._open_name, new_name=new_name, own_ids=_ids_of(machines))
         try:
             return list(self._ports.snapshots(wish, check_mode=False).outcomes)
         except InputError as error:
@@ -666,6 +669,11 @@ def _by_halves(
         return [_failed(machines[0], str(error))]
     half = len(machines) // 2
     return ask(machines[:half]) + ask(machines[half:])
+
+
+def _ids_of(machines: Iterable[MachineReport]) -> set[str]:
+    """The own snapshots' ids: of their name there may be another controller's, if somebody has deleted the own one."""
+    return {machine.snapshot.id for machine in machines if machine.snapshot.id is not None}
 
 
 def _failed(machine: MachineReport, error: str) -> Outcome:

@@ -635,6 +635,25 @@ def test_restored_is_not_said_before_the_machine_has_settled_however_its_state_l
     assert fleet.service.machines()[0]["state"] == ends
 
 
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [({"state": "restored"}, "has no snapshot named"), ({"new_name": f"{RUN}-ok"}, "no snapshot")],
+)
+def test_snapshot_of_this_name_that_is_somebody_elses_is_neither_restored_nor_renamed(
+    wish: dict[str, Any], told: str
+) -> None:
+    fleet = Fleet()
+    fleet.made_snapshot(RUN)
+    fleet.later()
+    try:
+        error = str(only(fleet.run(name=RUN, own_ids={"ssown"}, **wish))["error"])
+    except InputError as refused:
+        error = str(refused)
+    assert told in error
+    assert fleet.writes() == []
+    assert fleet.names() == [RUN]
+
+
 def test_a_large_fleet_that_settles_is_looked_at_twice() -> None:
     fleet = Fleet(240)
     for machine_id in fleet.machine_ids:

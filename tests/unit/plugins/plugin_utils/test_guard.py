@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -255,9 +255,10 @@ class World:
             return Report(list(self._each("create", machine_ids, self.fleet.__getitem__, self._create)))
         if verb == "rename":
             assert wish.new_name in (OK, RESTORED)
-            rename = functools.partial(self._rename, str(wish.new_name))
+            rename = functools.partial(self._rename, str(wish.new_name), wish.own_ids)
             return Report(list(self._each("rename", machine_ids, self.fleet.__getitem__, rename)))
-        return Report(list(self._each("restore", machine_ids, self.fleet.__getitem__, self._restore)))
+        refuse = functools.partial(self._refuse_restore, wish.own_ids)
+        return Report(list(self._each("restore", machine_ids, self.fleet.__getitem__, self._restore, refuse)))
 
     def made_snapshots(self) -> set[str]:
         self._call("made_snapshots")
@@ -328,7 +329,7 @@ class World:
         for host, (number, name) in self.script.intruders.items():
             machine = self.of(host)
             # In the same run it would have found what this one has made; that two others meet here as well is left out.
-            is_late = name == OPEN and (machine.run_names() != [] or machine.resolved != "")
+            is_late = name == OPEN and (machine.run_names() != [] or machine.resolved not in ("", "gone"))
             if self._asked == number and not machine.is_deleted and not is_late:
                 machine.snapshots.insert(0, Snapshot(f"{host}-intruder", name, machine.machine_id, False))
                 machine.proven.add(f"{host}-intruder")
@@ -353,6 +354,7 @@ class World:
         ids: Sequence[str],
         owner: Callable[[str], Machine],
         work: Callable[[Machine, str, str], Any],
+        refuse: Callable[[Sequence[Machine]], None] = lambda machines: None,
     ) -> Iterator[Any]:
         assert ids
         assert len(set(ids)) == len(ids)
@@ -360,8 +362,7 @@ class World:
         assert all(machine.host != "stranger" for machine in owners)
         self._ask(verb, [] if verb == "delete" else list(ids))
         self.written.append((verb, [machine.host for machine in owners]))
-        if verb == "restore":
-            self._refuse_restore(owners)
+        refuse(owners)
         is_half = self._dies in ("half", "unheard")
         for one, machine in list(zip(ids, owners, strict=True))[: len(ids) // 2 if is_half else None]:
             count = self._met.get((verb, machine.host), 0)
@@ -400,10 +401,11 @@ class World:
             outcome.error = "It is not proven done."
         return outcome
 
-    def _refuse_restore(self, machines: Sequence[Machine]) -> None:
+    def _refuse_restore(self, own_ids: Collection[str], machines: Sequence[Machine]) -> None:
         for machine in machines:
-            assert all(snapshot.id in machine.own for snapshot in machine.named(OPEN))
-            if not any(snapshot.id in machine.proven for snapshot in machine.named(OPEN)):
+            meant = [snapshot.id for snapshot in machine.named(OPEN) if snapshot.id in own_ids]
+            assert machine.own.issuperset(meant)
+            if not machine.proven.intersection(meant):
                 self._fail(InputError(f"Nothing was restored: {machine.host} has no snapshot that is proven done."))
 
     def _restore(self, machine: Machine, fault: str, dummy: str) -> SnapshotOutcome:
@@ -416,9 +418,12 @@ class World:
             machine.machine_id, status=status, error="It is not known." if fault else None, safety_snapshot_id="safe"
         )
 
-    def _rename(self, new_name: str, machine: Machine, fault: str, dummy: str) -> SnapshotOutcome:
+    def _rename(
+        self, new_name: str, own_ids: Collection[str], machine: Machine, fault: str, dummy: str
+    ) -> SnapshotOutcome:
         outcome = SnapshotOutcome(machine.machine_id, status="renamed", name=new_name)
-        old, new = machine.named(OPEN), machine.named(new_name)
+        old = [snapshot for snapshot in machine.named(OPEN) if snapshot.id in own_ids]
+        new = [snapshot for snapshot in machine.named(new_name) if snapshot.id in own_ids]
         if new and not old:
             outcome.status = "unchanged"
         elif not old or new or old[0].id not in machine.proven or fault == "failed":

@@ -766,9 +766,11 @@ def left_behind(starter: Starter, *, is_reused: bool = False, begun: int = 1) ->
     C(is_reused): another process has its number. C(begun): how many playbooks were, by the report.
     """
     starter.script(ledger=ledger(web1="begun"), holds=True)
+    fleet = Fleet(2)
     for machine in starter.report.machines:
         machine.wave, machine.outcome = 1, "maintaining"
-        machine.snapshot = SnapshotReport("unknown", OPEN, "created")
+        # The simulated ids are the same every time.
+        machine.snapshot = SnapshotReport(fleet.made_snapshot(OPEN, machine.machine_id), OPEN, "created")
         machine.times = {"snapshot": Span(1.0, 2.0), "maintenance": Span(3.0)}
     starter.report.children += [ChildReport(1, "patch.yml", began=3.0)] * begun
     write_report(starter.report, starter.reports)
