@@ -8,6 +8,7 @@ nothing of the outer environment but the path of its programs.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -44,10 +45,10 @@ SETTINGS = {
 class Simulator:
     """The simulator over its control endpoints. Its README says what they take and give."""
 
-    def __init__(self, description: dict[str, Any]) -> None:
+    def __init__(self, description: dict[str, Any], key: str = KEY) -> None:
         self.description = description
         self.api_url: str = description["api_url"]
-        self.key = KEY
+        self.key = key
         self._control_url: str = description["control_url"]
         self._session = requests.Session()
         self._session.trust_env = False
@@ -135,20 +136,26 @@ class Simulator:
         return counts
 
 
-@pytest.fixture(scope="session")
-def simulator_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
-    folder = tmp_path_factory.mktemp("simulator")
+@contextlib.contextmanager
+def started_simulator(folder: Path, key: str) -> Iterator[Simulator]:
+    """A simulator of five machines, with its files in the folder."""
     command = [sys.executable, "-m", "simulator", "--port", "0", "--machines", "5", "--with-parent"]
-    command += ["--dir", str(folder), "--key", KEY, "--settings", json.dumps(SETTINGS)]
+    command += ["--dir", str(folder), "--key", key, "--settings", json.dumps(SETTINGS)]
     environment = {**os.environ, "PYTHONPATH": str(COLLECTION / "tests")}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
         try:
             assert process.stdout
             line = process.stdout.readline()
             assert line, "the simulator ended before it was ready"
-            yield Simulator(json.loads(line))
+            yield Simulator(json.loads(line), key)
         finally:
             process.terminate()
+
+
+@pytest.fixture(scope="session")
+def simulator_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+    with started_simulator(tmp_path_factory.mktemp("simulator"), KEY) as simulator:
+        yield simulator
 
 
 @pytest.fixture
@@ -179,6 +186,7 @@ class Ansible:
 
     def __init__(self, folder: Path, collections: Path, simulator: Simulator) -> None:
         self.folder = folder
+        self.simulator = simulator
         home = folder / "home"
         home.mkdir()
         configuration = folder / "ansible.cfg"
@@ -214,7 +222,7 @@ class Ansible:
             check=False,
         )
         result = Result(done.returncode, done.stdout, done.stderr)
-        assert KEY not in result.output
+        assert self.simulator.key not in result.output
         assert "Traceback (most recent call last)" not in result.output, result.output
         assert rc is None or result.rc == rc, result.output
         return result

@@ -78,7 +78,8 @@ notes:
     and they may quote its first line.
   - One request is sent for each 120 machines of the team, and none when the answer is cached. What is cached is what
     the API said of the machines, without the key. Each O(api_url) and key has a cache of its own. A folder that is
-    made for it is for the user alone; in one that is there already, Ansible's cache plugins let everybody read the files.
+    made for it is for the user alone. In one that is there already, Ansible's cache plugins let everybody read the
+    files.
   - An option that does not exist is an error.
 seealso:
   - module: community.paperspace.paperspace_machine_info
@@ -331,8 +332,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             raise AnsibleParserError(message if path in message else f"{path}: {message}") from None
 
     def _read_options(self, path: str) -> None:
-        # It also loads the cache plugin, whose files everybody may read, by Ansible's choice: so the folder that this makes
-        # for them is for the user alone.
+        # It also loads the cache plugin, whose files everybody may read, by Ansible's choice: so the folder that this
+        # makes for them is for the user alone.
         umask = os.umask(0o077)
         try:
             config = self._read_config_data(path)

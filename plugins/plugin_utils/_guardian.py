@@ -176,7 +176,7 @@ class World:
 
         def create_and_note(machine_id: str, name: str) -> tuple[Snapshot, Event]:
             answer = create(machine_id, name)
-            with contextlib.suppress(OSError), self._made.open("a", encoding="utf-8") as notes:
+            with contextlib.suppress(OSError), os.fdopen(open_log(self._made), "a", encoding="utf-8") as notes:
                 notes.write(f"{answer[0].id}\n")
             return answer
 
