@@ -33,6 +33,10 @@ test-all: $(VENV)/ready ## The same with every ansible-core, as far as their Pyt
 demo: $(VENV)/ready ## Watch the collection save simulated machines that break
 	$(NOX) --session demo
 
+.PHONY: recording
+recording: $(VENV)/ready ## Make docs/demo.svg anew from a run of the demonstration
+	$(NOX) --session recording
+
 .PHONY: unit
 unit: $(VENV)/ready ## Run the unit tests
 	$(NOX) --session unit -- $(ARGS)

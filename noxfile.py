@@ -352,25 +352,32 @@ def galaxy(session: nox.Session) -> None:
     session.run("python", str(ROOT / "tools" / "check_galaxy.py"), str(tarball), str(collections), env=environ)
 
 
-@nox.session(default=False)
-def demo(session: nox.Session) -> None:
-    """The demonstration: the collection, installed from its tarball, saves simulated machines that break."""
-    install(session, core_requirement(DEFAULT_CORE), "simulator.txt", "requests")
+def run_demo(session: nox.Session, *recorder: str) -> None:
+    """The demonstration, with the collection installed from its tarball and the simulator of the checkout."""
     collection = stage(session)
     collections = collections_root(collection) / "installed"
     build_and_install(session, collection, collections)
     environ = {
         **environment(collection),
         "ANSIBLE_COLLECTIONS_PATH": str(collections),
-        # Only the simulator comes from the checkout.
         "PYTHONPATH": str(collection / "tests"),
     }
-    script = next((path for path in ("tests/demo/run.py", "tests/demo/run.sh") if (collection / path).exists()), None)
-    if script is None:
-        session.error("tests/demo has no run.py or run.sh")
     with session.chdir(collection):
-        interpreter = ["python"] if script.endswith(".py") else ["bash"]
-        session.run(*interpreter, script, *session.posargs, env=environ, external=True)
+        session.run("python", *recorder, "tests/demo/run.py", env=environ)
+
+
+@nox.session(default=False)
+def demo(session: nox.Session) -> None:
+    """The demonstration: the collection, installed from its tarball, saves simulated machines that break."""
+    install(session, core_requirement(DEFAULT_CORE), "simulator.txt", "requests")
+    run_demo(session)
+
+
+@nox.session(default=False)
+def recording(session: nox.Session) -> None:
+    """Make docs/demo.svg anew, which the README shows, from a run of the demonstration."""
+    install(session, core_requirement(DEFAULT_CORE), "recording.txt", "requests")
+    run_demo(session, str(ROOT / "tools" / "record_demo.py"), str(ROOT / "docs" / "demo.svg"), "python")
 
 
 @nox.session(default=False)
