@@ -52,6 +52,11 @@ def begin_snapshot(simulator: Any, host: str, name: str) -> str:
     return str(answer.json()["event"]["id"])
 
 
+def state_of(simulator: Any, event_id: str) -> str:
+    [event] = [event for event in simulator.events() if event["id"] == event_id]
+    return str(event["state"])
+
+
 def until(is_so: Callable[[], object], what: str) -> None:
     """Wait for other processes."""
     deadline = time.monotonic() + LONGEST
@@ -82,7 +87,7 @@ async def followed(args: dict[str, Any], ended: set[str], during: Callable[[], N
 
 def test_source_follows_a_service_that_fails_now_and_then(simulator: Any, tmp_path: Path) -> None:
     before = begin_snapshot(simulator, "db1", "before")
-    until(lambda: simulator.events()[0]["state"] == "done", "the snapshot is done")
+    until(lambda: state_of(simulator, before) == "done", "the snapshot is done")
     args = {
         "api_key": KEY,
         "api_url": simulator.api_url,
@@ -172,20 +177,17 @@ def running(ansible: Any, command: str, state_file: str = "position.json") -> It
 def fail_snapshot(simulator: Any, host: str) -> str:
     rule = simulator.add_fault("event", method="POST", path="/snapshots", state="error", error=REASON)
     event_id = begin_snapshot(simulator, host, "mine")
-    until(
-        lambda: {event["state"] for event in simulator.events() if event["id"] == event_id} == {"error"},
-        "the snapshot has failed",
-    )
+    until(lambda: state_of(simulator, event_id) == "error", "the snapshot has failed")
     simulator.control("DELETE", f"/faults/{rule}")
     return event_id
 
 
 @pytest.fixture
-def open_run(simulator: Any) -> Iterator[Path]:
+def open_run(simulator: Any) -> Path:
     """A run that is open on web1, with a change on the disk since its snapshot; the file that has changed."""
-    machine_id = simulator.ids()["web1"]
-    simulator.add_snapshot(machine_id, f"maint-{RUN}")
-    changed = Path(simulator.description["machines_dir"]) / machine_id / "changed"
+    event_id = begin_snapshot(simulator, "web1", f"maint-{RUN}")
+    until(lambda: state_of(simulator, event_id) == "done", "the snapshot is done")
+    changed = Path(simulator.description["machines_dir"]) / simulator.ids()["web1"] / "changed"
     changed.touch()
     return changed
 
@@ -242,12 +244,11 @@ def tells_and_lists(simulator: Any, ansible: Any, command: str) -> None:
     """Run the example until it was told of a failure; kill it, let it miss one, and run it again."""
     with running(ansible, command, "machine_events.json") as rulebook:
         begin_snapshot(simulator, "db1", "good")
-        fail_snapshot(simulator, "web1")
+        fail_snapshot(simulator, "db2")
         rulebook.until_printed("PLAY RECAP")
         rulebook.end(signal.SIGKILL)
-    first, second = (
-        f"snapshot-create of machine {simulator.ids()[host]} ended in error: " for host in ("web1", "web2")
-    )
+    ids = simulator.ids()
+    first, second = (f"snapshot-create of machine {ids[host]} ended in error: " for host in ("db2", "web2"))
     assert f"{first}no space {{ {{ lookup(" in rulebook.output
     assert f"Run {RUN}, begun 2026-01-31 23:59:59 UTC" in rulebook.output
     assert "recover_action=rollback" in rulebook.output
