@@ -12,8 +12,10 @@ import shlex
 import shutil
 import socket
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +33,27 @@ from documentation import (
     reading,
     state,
 )
+from integration import test_guide
 from jinja2 import Template
 
 from ansible_collections.community.paperspace.plugins.plugin_utils._report import ENDS, OUTCOMES, STATUSES, VERDICTS
 from ansible_fixtures import COLLECTION, KEY, SETTINGS
 from e2e.playbooks import INSTALL, REACH, blip, cut_off, fail
 
+# Tests of other files that run what the documentation has.
+ELSEWHERE = {
+    "guarded_maintenance.rst: maintain_web.yml": test_guide.test_guard_in_a_playbook_of_ones_own,
+    "guarded_maintenance.rst: maintain_and_tell.yml": test_guide.test_guard_in_a_playbook_of_ones_own,
+    "guarded_maintenance.rst: upgrade_with_rescue.yml": test_guide.test_rescue_rolls_back_what_fails,
+}
+THEY_ARE_SESSIONS = "They are sessions of nox, of which this is one: see test_commands_of_make_are_there"
 # What no test has a reader do, and why.
 NOT_FOLLOWED = {
     "getting_started.rst: Install, 1": "It fills a virtual environment from a package registry: see test_installation",
     "hooks.rst: Where a hook runs, 1": "It installs for the whole computer what getting_started.rst does for one user",
     "hooks.rst: A systemd unit, 3": "It hands the units to the computer's systemd; their commands are run without it",
+    "README.md: Try it, 1": THEY_ARE_SESSIONS,
+    "CONTRIBUTING.md: Contributing, 1": THEY_ARE_SESSIONS,
     "awx.rst: Execution environment, 2": "It builds a container image, which needs a container engine and base images",
 }
 FAILING = [{"hosts": "web", "gather_facts": False, "tasks": [INSTALL, fail("web2")]}]
@@ -86,7 +98,8 @@ def test_each_block_is_followed_by_a_test_or_excused() -> None:
 
     names = [block.name for block in all_blocks()]
     assert sorted(set(names)) == sorted(names)
-    assert set(names) - set(FOLLOWED) == set(NOT_FOLLOWED)
+    assert set(names) - {*FOLLOWED, *ELSEWHERE} <= set(NOT_FOLLOWED)
+    assert {*ELSEWHERE, *NOT_FOLLOWED} <= set(names)
 
 
 def test_blocks_are_found_whatever_their_form() -> None:
@@ -602,3 +615,129 @@ def test_by_hand_what_could_be_waited_for_fails(by_hand: Reader, fault: dict[str
     by_hand.simulator.add_fault(**{"action": "status", **fault}, method="POST", machine_id=web2, times=1)
     by_hand.type(f"{BY_HAND} -l web2", rc=2)
     assert undone(by_hand)["web2"] == ("1.0", 0)
+
+
+# Guarded maintenance, and the READMEs
+
+GUARDED = "docs/docsite/rst/guarded_maintenance.rst"
+WEB = ("web1", "web2", "web3")
+
+
+class Health(BaseHTTPRequestHandler):
+    """An application that is well."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *arguments: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def health() -> Iterator[int]:
+    """The port of an application that says that it is well."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Health) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+SHOWN_TO_RUN = ("A first run", "Waves, soak, budget and scope", "Verification playbooks", "Recover")
+
+
+@follows(Part(GUARDED, SHOWN_TO_RUN))
+def test_guarded_maintenance(reader: Reader, health: int) -> None:
+    use_real_machines(reader)
+    reader.values |= {"localhost:8080": f"127.0.0.1:{health}", "maintenance_soak: 600": "maintenance_soak: 0.1"}
+    patch, first = section(GUARDED, "A first run")
+    [verify] = section(GUARDED, "Verification playbooks")
+    reader.save(patch)
+    reader.save(verify)
+    reader.type("ansible-playbook --syntax-check -i my.paperspace.yml patch.yml")
+    reader.ansible.write("patch.yml", [{"hosts": "web", "gather_facts": False, "tasks": [INSTALL]}])
+    reader.follow(first)
+    assert [state(reader.simulator)[host] for host in WEB] == [("2.0", "ok")] * 3
+    recover, undo = section(GUARDED, "Recover")
+    reader.follow(undo)
+    assert [state(reader.simulator)[host] for host in WEB] == [("1.0", "restored")] * 3
+
+    reader.follow_all(section(GUARDED, "Waves, soak, budget and scope"))
+    # Each wave is maintained, and then verified.
+    task = r"^TASK \[(Install the new version|Ask the application how it is)\]"
+    played = re.findall(task, reader.last.output, re.MULTILINE)
+    assert len(played) == 2 * len(re.findall(r"^Wave \d of \d", reader.last.output, re.MULTILINE)) > 2
+    assert [state(reader.simulator)[host][0] for host in WEB] == ["2.0"] * 3
+
+    reader.type(f"{SNAPSHOT} db1")
+    spoil(reader, "db1")
+    reader.follow(recover)
+    assert state(reader.simulator)["db1"] == ("1.0", "restored")
+
+
+README = "README.md"
+
+
+@follows(Part(README, ("Use it on real machines",)))
+def test_readme(reader: Reader) -> None:
+    # The reader is in the clone, where a test must not write; and a registry of packages is not asked.
+    reader.values["collection build"] = "collection build community.paperspace"
+    reader.values["pip install requests"] = f"{sys.executable} -c 'import requests'"
+    use_real_machines(reader)
+    (reader.folder / "my.paperspace.yml").unlink()
+    reader.ansible.write("patch.yml", [{"hosts": "web*", "gather_facts": False, "tasks": [INSTALL]}])
+    first, recover, halves = section(README, "Use it on real machines")
+    reader.follow(first)
+    assert [state(reader.simulator)[host] for host in WEB] == [("2.0", "ok")] * 3
+    reader.type(f"{SNAPSHOT} db1")
+    reader.follow(recover)
+    assert state(reader.simulator)["db1"] == ("1.0", "restored")
+    reader.follow(halves)
+    assert {host: state(reader.simulator)[host] for host in WEB} == {
+        "web1": ("2.0", "ok"),
+        "web2": ("2.0", "restored"),
+        "web3": ("2.0", "ok"),
+    }
+
+
+@follows(*(Part(f"roles/{role}/README.md") for role in ("snapshot", "rollback", "prune", "maintenance")))
+def test_readmes_of_roles(reader: Reader) -> None:
+    use_real_machines(reader)
+    snapshot, rescue, connection = blocks_of("roles/snapshot/README.md")
+    reader.follow(snapshot)
+    rollback, undo_one, *connections = blocks_of("roles/rollback/README.md")
+    reader.follow(rollback)
+    assert [state(reader.simulator)[host] for host in WEB] == [("1.0", "restored")] * 3
+    reader.type(f"{SNAPSHOT} db2")
+    reader.follow(undo_one)
+    assert state(reader.simulator)["db2"] == ("1.0", "restored")
+
+    reader.save(rescue, "rescue.yml")
+    reader.ansible.write("upgrade.yml", [INSTALL, fail("web2")])
+    reader.type("ansible-playbook -i paperspace.yml rescue.yml", rc=2)
+    assert [state(reader.simulator)[host][0] for host in WEB] == ["2.0", "1.0", "2.0"]
+
+    prune, *more = blocks_of("roles/prune/README.md")
+    maintain, *others, list_runs, resolve = blocks_of("roles/maintenance/README.md")
+    connections += [*more, *others]
+    assert {block.text for block in connections} == {connection.text}
+    reader.save(connection, "connection.yml")
+    reader.ansible.write("patch.yml", [{"hosts": "web", "gather_facts": False, "tasks": [INSTALL]}])
+    reader.follow(maintain)
+    reader.type(f"{commands_of(prune.text)[0]} -e @connection.yml")
+    reader.used |= {block.name for block in connections}
+    reader.follow(prune)
+    assert [len(reader.simulator.snapshots(reader.simulator.ids()[host])) for host in WEB] == [1, 1, 1]
+
+    reader.type(f"{SNAPSHOT} web")
+    reader.follow(list_runs)
+    reader.follow(resolve)
+    assert [state(reader.simulator)[host][1] for host in WEB] == ["ok restored"] * 3
+
+
+def test_commands_of_make_are_there() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):.*##", (COLLECTION / "Makefile").read_text(), re.MULTILINE))
+    for page in ("README.md", "CONTRIBUTING.md"):
+        used = {word for block in blocks_of(page) for word in re.findall(r"\bmake ([a-z0-9-]+)", block.text)}
+        assert used
+        assert used <= targets
