@@ -28,7 +28,7 @@ options:
     choices: [id, name]
     default: id
   width:
-    description: How many characters a line of an error may have.
+    description: How many characters a line may have. Long names of hosts and snapshots are shortened inside for it.
     type: int
     default: 68
   seconds:
@@ -56,6 +56,11 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.community.paperspace.plugins.plugin_utils._text import shorten_inside
+
+# Columns that the names of hosts and snapshots have in any case.
+LEAST_HOST, LEAST_SNAPSHOT = 12, 20
+
 
 def outcome_table(
     entries: Sequence[Mapping[str, Any]], snapshot: str = "id", width: int = 68, seconds: bool = True
@@ -68,6 +73,7 @@ def outcome_table(
         columns["SECONDS"] = "seconds"
     rows: list[tuple[str, ...]] = [tuple(columns)]
     rows.extend(tuple(_shown(entry.get(key)) for key in columns.values()) for entry in entries)
+    rows = _narrowed(rows, width)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     errors = ["", *(str(entry.get("error") or "") for entry in entries)]
@@ -77,6 +83,18 @@ def outcome_table(
         if error != next_error:
             lines.extend(_wrapped(error, width))
     return lines
+
+
+def _narrowed(rows: Sequence[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
+    """The rows with long hosts, and then long snapshots, shortened as far as that helps them to fit."""
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    for number, least in ((0, LEAST_HOST), (3, LEAST_SNAPSHOT)):
+        widths = [max(map(len, column)) for column in columns]
+        excess = sum(widths) + 2 * (len(widths) - 1) - width
+        if excess > 0:
+            room = max(least, widths[number] - excess)
+            columns[number] = [shorten_inside(cell, room) for cell in columns[number]]
+    return list(zip(*columns, strict=True))
 
 
 def _wrapped(text: str, width: int) -> list[str]:
