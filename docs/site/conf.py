@@ -13,7 +13,7 @@ from docutils import nodes
 project = "community.paperspace"
 author = "The community.paperspace authors"
 project_copyright = f"2026, {author}"
-html_title = project
+html_title = "Paperspace collection"
 
 extensions = ["sphinx_antsibull_ext"]
 # Its colours in dark mode follow the reader's system, as those of the theme do.
