@@ -59,7 +59,8 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.community.paperspace.plugins.plugin_utils._text import shorten_inside
 
 # Columns that the names of hosts and snapshots have in any case.
-LEAST_HOST, LEAST_SNAPSHOT = 10, 18
+LEAST_HOST = 10
+LEAST_SNAPSHOT = 18
 
 
 def outcome_table(

@@ -76,7 +76,7 @@ class Browser:
     def _next(self) -> dict[str, Any]:
         deadline = time.monotonic() + LONGEST_ANSWER
         while b"\0" not in self._rest:
-            ready, _, _ = select.select([self._answers], [], [], max(deadline - time.monotonic(), 0))
+            ready, dummy, dummy = select.select([self._answers], [], [], max(deadline - time.monotonic(), 0))
             assert ready, "Chromium does not answer"
             chunk = os.read(self._answers, 1 << 20)
             assert chunk, "Chromium has ended"

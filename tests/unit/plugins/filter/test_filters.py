@@ -105,8 +105,8 @@ def returned(**statuses: str) -> dict[str, Any]:
     return {"snapshots": entries}
 
 
-def outcomes(*arguments: Any, targets: Any = WEB) -> dict[str, tuple[str, str]]:
-    rows = rollback_rows(targets, *arguments)
+def outcomes(*arguments: Any, targets: Any = None) -> dict[str, tuple[str, str]]:
+    rows = rollback_rows(WEB if targets is None else targets, *arguments)
     return {host: (row["status"], row["error"]) for host, row in rows.items()}
 
 
