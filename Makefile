@@ -77,6 +77,10 @@ format: $(VENV)/ready ## Let ruff put the Python files in order
 docs: $(VENV)/ready ## Build the documentation site, in .work/docs
 	$(NOX) --session docs-site
 
+.PHONY: guides
+guides: $(VENV)/ready ## Do what the documentation tells its readers to do, against the simulator
+	$(NOX) --session guides -- $(ARGS)
+
 .PHONY: docs-lint
 docs-lint: $(VENV)/ready ## Check documentation and changelog fragments
 	$(NOX) --session docs changelog

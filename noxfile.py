@@ -155,6 +155,13 @@ def e2e(session: nox.Session, core: str) -> None:
 
 
 @nox.session
+def guides(session: nox.Session) -> None:
+    """Every command and playbook of the documentation, two pages at a time, each with a simulator of its own."""
+    install(session, core_requirement(DEFAULT_CORE), "guides.txt")
+    pytest(session, "tests/guides", "--numprocesses=2", "--dist=worksteal")
+
+
+@nox.session
 @each_core
 def integration(session: nox.Session, core: str) -> None:
     """Real `ansible-playbook` runs against the simulator."""

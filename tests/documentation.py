@@ -9,6 +9,7 @@ reader follow with C(follows); when it has passed, all of that must have been us
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -30,6 +31,9 @@ from ansible_fixtures import COLLECTION, KEY, Ansible, Result, Simulator
 
 MARK = "READER"
 LONGEST_COMMAND = 120.0
+STARTED = "docs/docsite/rst/getting_started.rst"
+SNAPSHOT = "ansible-playbook -i my.paperspace.yml community.paperspace.snapshot -l"
+WEB = ("web1", "web2", "web3")
 SHELLS = ("console", "shell", "bash")
 # A run id as the pages have it, wherever one is to be put in.
 RUN_IDS = re.compile(r"20260131T235959Z-1a2b|\bRUN_ID\b")
@@ -134,6 +138,18 @@ class Part:
         return blocks
 
 
+THEY_ARE_SESSIONS = "They are sessions of nox, of which this is one: see test_commands_of_make_are_there"
+# What no test has a reader do, and why.
+NOT_FOLLOWED = {
+    "getting_started.rst: Install, 1": "It fills a virtual environment from a package registry: see test_installation",
+    "hooks.rst: Where a hook runs, 1": "It installs for the whole computer what getting_started.rst does for one user",
+    "hooks.rst: A systemd unit, 3": "It hands the units to the computer's systemd; their commands are run without it",
+    "README.md: Try it, 1": THEY_ARE_SESSIONS,
+    "CONTRIBUTING.md: A first green test, 1": THEY_ARE_SESSIONS,
+    "CONTRIBUTING.md: A first green test, 2": THEY_ARE_SESSIONS,
+    "awx.rst: Execution environment, 2": "It builds a container image, which needs a container engine and base images",
+}
+
 FOLLOWED: dict[str, list[str]] = {}
 """The tests that follow each block, by its name."""
 
@@ -149,6 +165,11 @@ def follows(*parts: Part) -> Callable[[Any], Any]:
         return test
 
     return mark
+
+
+def section(page: str, title: str) -> list[Block]:
+    """The blocks of one section of a page."""
+    return Part(page, (title,)).blocks()
 
 
 @dataclass
@@ -247,6 +268,26 @@ class Reader:
         self.results.append(result)
         return result
 
+    def use_real_machines(self) -> None:
+        """Save the inventory file of the first guide, and what Ansible has to know of machines that are simulated."""
+        [inventory] = [block for block in blocks_of(STARTED) if block.caption == "my.paperspace.yml"]
+        self.save(inventory)
+        self.ansible.write("paperspace.yml", inventory.text)
+        (self.folder / "group_vars").mkdir()
+        # Not for all: what the machines share, the controller does not have.
+        for group in ("web", "ungrouped"):
+            variables = json.dumps(self.simulator.description["variables"])
+            (self.folder / f"group_vars/{group}.yml").write_text(variables)
+
+    def disk(self, host: str) -> Path:
+        return Path(self.simulator.description["machines_dir"]) / self.simulator.ids()[host]
+
+    def spoil(self, *hosts: str) -> None:
+        """Bring version 2.0 to machines, and take them from the network."""
+        for host in hosts:
+            (self.disk(host) / "opt/app/version").write_text("2.0\n")
+            (self.disk(host) / "etc/network").write_text("down\n")
+
     def use(self, *names: str) -> None:
         """Note that the test itself has used what the reader saved under these names."""
         for name in names:
@@ -311,6 +352,3 @@ def state(simulator: Simulator) -> dict[str, tuple[str, str]]:
         ends = [RUN_ID.split(name)[-1].removeprefix("-") or "open" for name in names if RUN_ID.search(name)]
         found[machine["name"]] = ((disk / "opt/app/version").read_text().strip(), " ".join(ends))
     return found
-
-
-__all__ = ["FOLLOWED", "Block", "Part", "Reader", "all_blocks", "blocks_of", "follows", "reading", "state"]

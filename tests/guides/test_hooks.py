@@ -1,0 +1,138 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guide of hooks: its scripts, crontab, units and CI job are run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from documentation import NOT_FOLLOWED, Part, Reader, follows, section, state
+
+HOOKS = "docs/docsite/rst/hooks.rst"
+
+
+@pytest.fixture
+def hooks(reader: Reader) -> Reader:
+    """A reader who has the scripts of the guide, in folders of the test's own."""
+    for folder in ("/etc", "/usr/local/sbin", "/run/patch-web"):
+        reader.values[folder] = f"{reader.folder}{folder}"
+        (reader.folder / folder[1:]).mkdir(parents=True)
+    reader.values["/opt/paperspace/bin"] = str(Path(sys.executable).parent)
+    reader.values["$(hostname)"] = "web1"
+    reader.use_real_machines()
+    (reader.folder / "etc/paperspace").symlink_to(reader.folder)
+    for block in [*section(HOOKS, "Where a hook runs"), *section(HOOKS, "Two scripts")]:
+        if block.caption:
+            reader.save(block)
+    return reader
+
+
+def outside(command: str) -> str:
+    """A command as a service starts it: with another path, and without the key."""
+    return f"env -u PAPERSPACE_API_KEY PATH=/usr/bin:/bin sh -c {shlex.quote(command)}"
+
+
+def script(reader: Reader, path: str, *lines: str) -> None:
+    file = reader.folder / path
+    file.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    file.chmod(0o755)
+
+
+CRON = "Any command, for example from cron"
+
+
+@follows(Part(HOOKS, ("What a hook does not see", "Where a hook runs", "Two scripts", CRON)))
+def test_cron_job_that_fails_is_rolled_back(hooks: Reader) -> None:
+    guard, crontab = section(HOOKS, CRON)
+    hooks.follow_all([guard, crontab])
+    version = hooks.disk("web1") / "opt/app/version"
+    script(hooks, "usr/local/sbin/patch-web", f"echo 2.0 > '{version}'", "exit 7")
+    [line] = hooks.with_values(crontab.text).splitlines()
+    *dummy, user, command = line.split(maxsplit=6)
+    assert user == "root"
+    hooks.type(outside(command), rc=7)
+    hooks.use("/etc/cron.d/paperspace-patch")
+    assert {host: state(hooks.simulator)[host] for host in ("web1", "web2")} == dict.fromkeys(
+        ("web1", "web2"), ("1.0", "restored")
+    )
+    hooks.follow_all(section(HOOKS, "What a hook does not see"))
+    assert "No run is open" in hooks.last.output
+    hooks.used |= {block.name for block in section(HOOKS, "Where a hook runs") if block.name in NOT_FOLLOWED}
+
+
+def test_hook_lets_nothing_begin_without_a_proven_snapshot(hooks: Reader) -> None:
+    [guard, dummy] = section(HOOKS, CRON)
+    hooks.save(guard)
+    hooks.simulator.add_fault(
+        "event", state="error", error="no space", method="POST", machine_id=hooks.simulator.ids()["web2"]
+    )
+    guarded = outside(hooks.with_values("/usr/local/sbin/paperspace-guard web touch begun"))
+    hooks.type(guarded, rc=1)
+    assert not (hooks.folder / "begun").exists()
+    assert not hooks.simulator.done_counts()["restores"]
+    assert [state(hooks.simulator)[host][1] for host in ("web1", "web3")] == ["ok", "ok"]
+    # An inventory without hosts is no success either.
+    hooks.simulator.add_fault("status", status=403, path="/machines")
+    hooks.type(guarded.replace("paperspace-guard web", "paperspace-guard all"), rc=1)
+    assert not (hooks.folder / "begun").exists()
+
+
+@follows(Part(HOOKS, ("apt",)))
+def test_apt_hook(hooks: Reader) -> None:
+    hook, configuration, back = section(HOOKS, "apt")
+    hooks.follow_all([hook, configuration])
+    file = hooks.folder / "etc/apt/apt.conf.d/80paperspace"
+    if shutil.which("apt-config"):
+        shown = hooks.type(f"APT_CONFIG={file} apt-config dump DPkg::Pre-Invoke").output
+        [command] = re.findall(r'DPkg::Pre-Invoke:: "(.+)";', shown)
+    else:
+        [command] = re.findall(r'DPkg::Pre-Invoke \{ "(.+)"; \};', file.read_text())
+    hooks.type(outside(command))
+    hooks.use("80paperspace")
+    assert state(hooks.simulator)["web1"] == ("1.0", "ok")
+    assert state(hooks.simulator)["web2"] == ("1.0", "")
+    hooks.spoil("web1")
+    hooks.follow(back)
+    assert state(hooks.simulator)["web1"] == ("1.0", "restored")
+
+
+@follows(Part(HOOKS, ("A CI job",)))
+def test_ci_job(hooks: Reader) -> None:
+    [block] = section(HOOKS, "A CI job")
+    job = yaml.safe_load(hooks.save(block).read_text())["deploy"]
+    script(hooks, "deploy.sh", f"echo 2.0 > '{hooks.disk('web1')}/opt/app/version'")
+    hooks.type(f"PATH={hooks.folder}/usr/local/sbin:$PATH")
+    for command in job["script"]:
+        hooks.type(command)
+    hooks.type("CI_JOB_STATUS=success")
+    for command in job["after_script"]:
+        hooks.type(command)
+    hooks.use(".gitlab-ci.yml")
+    assert state(hooks.simulator)["web1"] == ("2.0", "ok")
+    assert state(hooks.simulator)["web2"] == ("1.0", "ok")
+
+
+@follows(Part(HOOKS, ("A systemd unit",)))
+def test_systemd_unit(hooks: Reader) -> None:
+    service, timer, commands = section(HOOKS, "A systemd unit")
+    script(hooks, "usr/local/sbin/patch-web", f"echo 2.0 > '{hooks.disk('web1')}/opt/app/version'", "kill -9 $$")
+    paths = [hooks.save(unit) for unit in (service, timer)]
+    if shutil.which("systemd-analyze"):
+        verified = hooks.type(f"systemd-analyze verify --man=no {' '.join(map(str, paths))}", rc=None)
+        assert not [line for line in verified.output.splitlines() if "patch-web" in line]
+    started = re.findall(r"^(ExecStart\w*|ExecStopPost)=(.+)$", paths[0].read_text(), re.MULTILINE)
+    assert [key for key, dummy in started] == ["ExecStartPre", "ExecStart", "ExecStopPost"]
+    before, start, after = (command for dummy, command in started)
+    hooks.type(outside(before))
+    hooks.type(outside(start), rc=137)
+    hooks.type(outside(after.replace("${SERVICE_RESULT}", "signal")))
+    hooks.use("patch-web.service", "patch-web.timer")
+    hooks.used.add(commands.name)
+    assert state(hooks.simulator)["web1"] == ("1.0", "restored")
+    assert not list((hooks.folder / "run/patch-web").iterdir())

@@ -1,0 +1,74 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All pages of the documentation, and all blocks of code in them."""
+
+from __future__ import annotations
+
+import importlib
+import re
+
+import yaml
+from documentation import FOLLOWED, NOT_FOLLOWED, all_blocks, blocks_of, pages
+from integration import test_guide
+
+from ansible_fixtures import COLLECTION
+
+# Tests of other files that run what the documentation has.
+ELSEWHERE = {
+    "guarded_maintenance.rst: maintain_web.yml": test_guide.test_guard_in_a_playbook_of_ones_own,
+    "guarded_maintenance.rst: maintain_and_tell.yml": test_guide.test_guard_in_a_playbook_of_ones_own,
+    "guarded_maintenance.rst: upgrade_with_rescue.yml": test_guide.test_rescue_rolls_back_what_fails,
+}
+
+
+def test_each_block_is_followed_by_a_test_or_excused() -> None:
+    # What they follow is known once they are imported.
+    for path in COLLECTION.glob("tests/*/test_*.py"):
+        if "@follows(" in path.read_text("utf-8"):
+            importlib.import_module(f"{path.parent.name}.{path.stem}")
+    names = [block.name for block in all_blocks()]
+    assert sorted(set(names)) == sorted(names)
+    assert set(names) - {*FOLLOWED, *ELSEWHERE} <= set(NOT_FOLLOWED)
+    assert {*ELSEWHERE, *NOT_FOLLOWED} <= set(names)
+
+
+def test_blocks_are_found_whatever_their_form() -> None:
+    for page in pages():
+        text = (COLLECTION / page).read_text("utf-8")
+        if page.endswith(".rst"):
+            assert not re.search(
+                r"^(?!\.\. ).*::$|^ *\.\. (?:code|parsed-literal|literalinclude)::", text, re.MULTILINE
+            )
+            assert text.count(".. code-block::") == len(blocks_of(page))
+        else:
+            assert not re.search(r"~~~|<pre|<code", text)
+
+
+def test_guides_are_registered() -> None:
+    sections = yaml.safe_load((COLLECTION / "docs/docsite/extra-docs.yml").read_text("utf-8"))["sections"]
+    registered = [guide for one in sections for guide in one["toctree"]]
+    assert sorted(registered) == sorted(path.stem for path in COLLECTION.glob("docs/docsite/rst/*.rst"))
+
+
+def test_commands_of_make_are_there() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):.*##", (COLLECTION / "Makefile").read_text(), re.MULTILINE))
+    for page in ("README.md", "CONTRIBUTING.md"):
+        used = {word for block in blocks_of(page) for word in re.findall(r"\bmake ([a-z0-9-]+)", block.text)}
+        assert used
+        assert used <= targets
+
+
+def test_each_folder_is_explained_once() -> None:
+    table = [
+        line for line in (COLLECTION / "CONTRIBUTING.md").read_text("utf-8").splitlines() if line.startswith("| `")
+    ]
+    named = [name for line in table for name in re.findall(r"`([^`]+)`", line.split("|")[1])]
+    assert len(named) == len(set(named))
+    folders = {"changelogs", "docs/docsite", "docs/site", "extensions", "meta", "playbooks", "roles", "tools"}
+    for parent in ("plugins", "tests"):
+        paths = [
+            path for path in (COLLECTION / parent).iterdir() if path.is_dir() and not path.name.startswith((".", "_"))
+        ]
+        folders |= {f"{parent}/{path.name}" for path in paths if path.name != "output"}
+    assert folders == {name for name in named if (COLLECTION / name).is_dir()}
+    assert all((COLLECTION / name).exists() for name in named)
