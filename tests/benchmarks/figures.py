@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-FLEET, HOSTS, URI_5, URI_50, LIMIT = "fleet", "hosts", "uri, 5 forks", "uri, 50 forks", "limit"
+FLEET, ROLES, HOSTS, URI_5, URI_50, LIMIT = "fleet", "roles", "hosts", "uri, 5 forks", "uri, 50 forks", "limit"
 APPROACHES = {
     FLEET: "(a) this collection, one task for the fleet",
+    ROLES: "(a) the same in the roles snapshot and rollback, which do their bookkeeping host by host, 5 forks",
     HOSTS: "(b) this collection, one task for each host, 50 forks",
     URI_5: "(c) ansible.builtin.uri to create, and uri with until to wait, 5 forks",
     URI_50: "(c) the same with 50 forks",

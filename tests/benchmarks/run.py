@@ -31,6 +31,7 @@ from benchmarks.figures import (
     FLEET,
     HOSTS,
     LIMIT,
+    ROLES,
     URI_5,
     URI_50,
     Figures,
@@ -46,7 +47,8 @@ from benchmarks.figures import (
 HERE = Path(__file__).resolve().parent
 SIMULATOR = HERE.parent / "simulator"
 KEY = "simulator-key"
-SNAPSHOT_NAME = "maint-20260131T235959Z-1a2b"
+RUN_ID = "20260131T235959Z-1a2b"
+SNAPSHOT_NAME = f"maint-{RUN_ID}"
 CONCURRENCY = 16
 PER_SECOND = 50.0
 WORKS = ("snapshot", "restore")
@@ -57,8 +59,8 @@ CAPACITY_MACHINES = 3000
 LONGEST = 7200.0
 
 # How many hosts Ansible works on at once, where that matters.
-FORKS = {HOSTS: 50, URI_5: 5, URI_50: 50}
-PLAYBOOKS = {FLEET: "fleet.yml", HOSTS: "hosts.yml", URI_5: "uri.yml", URI_50: "uri.yml"}
+FORKS = {ROLES: 5, HOSTS: 50, URI_5: 5, URI_50: 50}
+PLAYBOOKS = {FLEET: "fleet.yml", ROLES: "roles.yml", HOSTS: "hosts.yml", URI_5: "uri.yml", URI_50: "uri.yml"}
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def cases(*, quick: bool) -> list[Case]:
     """Every fleet by every approach, as far as that can be waited for."""
     sizes = {
         FLEET: [1, 10, 100, 1000] if quick else [1, 10, 100, 1000, 10_000],
+        ROLES: [100] if quick else [100, 1000],
         HOSTS: [1, 10, 100] if quick else [1, 10, 100, 1000],
         URI_5: [1, 10, 100] if quick else [1, 10, 100, 1000],
         URI_50: [1, 10, 100] if quick else [1, 10, 100, 1000],
@@ -79,6 +82,7 @@ def cases(*, quick: bool) -> list[Case]:
     sizes[LIMIT] = sizes[FLEET]
     limited = {
         FLEET: [100, 1000] if quick else [1, 10, 100, 1000, 10_000],
+        ROLES: [],
         HOSTS: [100] if quick else [100, 1000],
         # Processes of their own for each machine never come near this limit.
         URI_5: [100],
@@ -160,7 +164,7 @@ class Bench:
         """Let Python compile what it will run, which is no part of any measurement."""
         with simulator(1, snapshot_seconds=0.0, latency_seconds=0.0) as served:
             self._write_ids(served)
-            for approach in (FLEET, HOSTS, URI_5, LIMIT):
+            for approach in (FLEET, ROLES, HOSTS, URI_5, LIMIT):
                 self._cost(self._command(Case(approach, 1, None), "snapshot", served))
 
     def figures(self, case: Case) -> Iterator[Figures]:
@@ -193,6 +197,7 @@ class Bench:
         variables = {
             "work": work,
             "snapshot_name": SNAPSHOT_NAME,
+            "run_id": RUN_ID,
             "api_url": served.api_url,
             "api_key": KEY,
         }
