@@ -20,6 +20,7 @@ REQUIRED = {
     "LICENSES/GPL-3.0-or-later.txt",
     "MANIFEST.json",
     "README.md",
+    "SECURITY.md",
     "changelogs/config.yaml",
     "docs/docsite/config.yml",
     "extensions/eda/plugins/event_source/machine_events.py",

@@ -1,0 +1,51 @@
+# Copyright (c) 2026, The community.paperspace authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ask for known vulnerabilities of the versions in a file of pins: `audit.py PINS`.
+
+Where the advisory service cannot be asked, says so and why, and ends with 0: there is nothing to be found out then.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+LONGEST = 600
+
+
+def vulnerable(report: dict[str, Any]) -> list[str]:
+    """A line for each package with known vulnerabilities."""
+    return [
+        f"{package['name']} {package['version']}: {', '.join(found['id'] for found in package['vulns'])}"
+        for package in report["dependencies"]
+        if package.get("vulns")
+    ]
+
+
+def reason(complaints: str) -> str:
+    """The last line of what was said, which is the error itself."""
+    return complaints.strip().rpartition("\n")[2] or "it gave no reason"
+
+
+def main(pins: str) -> int:
+    command = [sys.executable, "-m", "pip_audit", "--vulnerability-service", "osv", "--requirement", pins]
+    command += ["--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST)
+        report = json.loads(asked.stdout)
+    except subprocess.TimeoutExpired:
+        print(f"The advisory service was not asked to the end: no answer within {LONGEST} s.")
+        return 0
+    except ValueError:
+        print(f"The advisory service could not be asked: {reason(asked.stderr)}")
+        return 0
+    lines = vulnerable(report)
+    print("\n".join([*lines, f"{len(report['dependencies'])} packages, {len(lines)} with known vulnerabilities"]))
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
