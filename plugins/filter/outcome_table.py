@@ -28,7 +28,7 @@ options:
     choices: [id, name]
     default: id
   width:
-    description: How many characters a line may have. Long names of hosts and snapshots are shortened inside for it.
+    description: How many characters a line may have. Long names of hosts are shortened inside for it.
     type: int
     default: 68
   seconds:
@@ -58,9 +58,8 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.community.paperspace.plugins.plugin_utils._text import shorten_inside
 
-# Columns that the names of hosts and snapshots have in any case.
+# Columns that the names of hosts have in any case.
 LEAST_HOST = 10
-LEAST_SNAPSHOT = 18
 
 
 def outcome_table(
@@ -87,15 +86,10 @@ def outcome_table(
 
 
 def _narrowed(rows: Sequence[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
-    """The rows with long hosts, and then long snapshots, shortened as far as that helps them to fit."""
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    for number, least in ((0, LEAST_HOST), (3, LEAST_SNAPSHOT)):
-        widths = [max(map(len, column)) for column in columns]
-        excess = sum(widths) + 2 * (len(widths) - 1) - width
-        if excess > 0:
-            room = max(least, widths[number] - excess)
-            columns[number] = [shorten_inside(cell, room) for cell in columns[number]]
-    return list(zip(*columns, strict=True))
+    """The rows with long hosts shortened, as far as that helps them to fit. Snapshots are told apart by their names."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    room = max(LEAST_HOST, width - sum(widths[1:]) - 2 * (len(widths) - 1))
+    return [(shorten_inside(host, room), *rest) for host, *rest in rows]
 
 
 def _wrapped(text: str, width: int) -> list[str]:
