@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
 from ansible_collections.community.paperspace.plugins.module_utils._names import parse_run_name
@@ -46,7 +46,10 @@ class Wish:
 
 @dataclass
 class Action:
-    """What to do for one entry: C(verb) is create, ensure, replace, rename, delete, restore, or empty for nothing."""
+    """What to do for one entry.
+
+    C(verb) is create, ensure, await, replace, rename, delete, restore, or empty for nothing.
+    """
 
     outcome: SnapshotOutcome
     verb: str = ""
@@ -118,9 +121,8 @@ def plan_present(machine_id: str, name: str, snapshots: Sequence[Snapshot], proo
         )
     usable = [snapshot for snapshot in found if proofs[snapshot.id].state is not State.FAILED]
     if len(usable) > 1:
-        return _bad(
-            outcome, f"{len(usable)} snapshots have this name: {_ids(usable)}. Delete all but one by their ids."
-        )
+        # Two controllers that make it at once leave one, in a moment.
+        return replace(_bad(outcome, too_many(usable)), verb="await", snapshot=usable[-1])
     snapshot = (usable or found)[0]
     outcome.take_snapshot(snapshot)
     proof = proofs[snapshot.id]
@@ -134,6 +136,11 @@ def plan_present(machine_id: str, name: str, snapshots: Sequence[Snapshot], proo
         )
         return Action(outcome)
     return Action(outcome, "replace" if proof.state is State.FAILED else "ensure", snapshot)
+
+
+def too_many(snapshots: Sequence[Snapshot]) -> str:
+    """What to do about several snapshots of one name on one machine."""
+    return f"{len(snapshots)} snapshots have this name: {_ids(snapshots)}. Delete all but one by their ids."
 
 
 def plan_rename(

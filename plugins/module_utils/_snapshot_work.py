@@ -26,6 +26,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._procedures i
     find_trace,
     follow,
     keep_looking,
+    longer,
     new_event,
     send_once,
     settle,
@@ -41,7 +42,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._scheduler im
     Pause,
     Procedure,
 )
-from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Action, named
+from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Action, named, too_many
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Snapshot
 
 
@@ -52,6 +53,8 @@ def carry_out(task: Task, action: Action, new_name: str | None, *, safety_snapsh
         return create(task, outcome)
     if action.verb in ("ensure", "replace"):
         return ensure(task, outcome, snapshot)
+    if action.verb == "await":
+        return await_one(task, outcome)
     if action.verb == "rename":
         return rename(task, outcome, snapshot, str(new_name))
     if action.verb == "delete":
@@ -171,6 +174,26 @@ def ensure(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recent: Rec
             yield from create(task, outcome)
     elif proof.state is State.UNSURE:
         raise _unproven(snapshot, proof)
+
+
+def await_one(task: Task, outcome: SnapshotOutcome) -> Procedure[None]:
+    """Wait until just one snapshot has the name, for as long as another controller may take to leave one."""
+    clock = task.client.clock
+    began, pause = clock(), FIRST_LOOK_AGAIN
+    outcome.status, outcome.error = "", None
+    while True:
+        listed: Sequence[Snapshot] = yield from keep_looking(lambda: snapshots_of(task.client, outcome.machine_id))
+        found = named(listed, str(outcome.name))
+        if not found:
+            yield from create(task, outcome)
+            return
+        if len(found) == 1:
+            yield from ensure(task, outcome, found[0])
+            return
+        if clock() - began >= task.client.connection.request_timeout:
+            raise Refused(too_many(found))
+        yield Pause(pause)
+        pause = longer(pause)
 
 
 def rename(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, new_name: str) -> Procedure[None]:

@@ -21,9 +21,15 @@ from ansible_collections.community.paperspace.plugins.module_utils._outcomes imp
     SnapshotOutcome,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._procedures import Task, watched
-from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof
+from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof, State, needs_events_since
 from ansible_collections.community.paperspace.plugins.module_utils._proving import read_proofs
-from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, each_once, group, pool_of
+from ansible_collections.community.paperspace.plugins.module_utils._reading import (
+    Reader,
+    each_once,
+    events_of,
+    group,
+    pool_of,
+)
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Scheduler
 from ansible_collections.community.paperspace.plugins.module_utils._shown import shown
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import (
@@ -165,6 +171,8 @@ class _Planner:
             return [plan_present(machine_id, name, found, proofs) for machine_id, found in self.listing.items()]
         becomes = parse_run_name(new_name)
         proofs = self._proofs(lambda snapshots: named(snapshots, name)) if becomes and becomes.is_closed else {}
+        if becomes and becomes.outcome == "restored":
+            proofs = {key: self._after_restore(key, proof) for key, proof in proofs.items()}
         return [
             plan_rename(machine_id, name, new_name, self._own(found), proofs)
             for machine_id, found in self.listing.items()
@@ -272,6 +280,23 @@ class _Planner:
         if self._wish.state in ("present", "restored"):
             self.warnings.extend(filter(None, map(_restore_point_warning, machines.values())))
         return list(machines)
+
+    def _after_restore(self, snapshot_id: str, proof: Proof) -> Proof:
+        """The proof, or that the machine was restored since the run began: no run restores what is not proven done.
+
+        What else was made on the machine meanwhile, and failed, may have left less to see than before the restore.
+        """
+        if proof.state is State.DONE:
+            return proof
+        [snapshot] = (item for found in self.listing.values() for item in found if item.id == snapshot_id)
+        since = needs_events_since(snapshot)
+        if since is None:
+            return proof
+        is_restored = any(
+            event.name == "snapshot-restore" and event.state == "done" and event.created >= since
+            for event in events_of(self._client, snapshot.machine_id, since)
+        )
+        return Proof(State.DONE) if is_restored else proof
 
     def _own(self, snapshots: Sequence[Snapshot]) -> Sequence[Snapshot]:
         own_ids = self._wish.own_ids

@@ -136,6 +136,48 @@ def test_snapshot_of_the_other_that_goes_away_leaves_the_own_one() -> None:
     assert [call.split()[0] for call in fleet.writes()] == ["POST"]
 
 
+def with_two(goes_at: int) -> tuple[Fleet, list[str]]:
+    """A machine with two snapshots of the name, oldest first, the second of which goes at that look at its list."""
+    fleet = Fleet(busy="queue")
+    ids = [fleet.made_snapshot(NAME) for dummy in range(2)]
+    inner, lists = fleet.service.handle, []
+
+    def gone(request: Request) -> Response:
+        if request.method == "GET" and request.path == "/snapshots":
+            lists.append(request)
+            if len(lists) == goes_at:
+                world = fleet.service.world
+                world._drop_snapshot(world.snapshots.get(ids[1]))  # type: ignore[arg-type]
+        return inner(request)
+
+    fleet.service.handle = gone  # type: ignore[method-assign]
+    return fleet, ids
+
+
+def test_whoever_comes_while_two_are_there_waits_until_one_is_left() -> None:
+    fleet, ids = with_two(goes_at=4)
+    result = only(fleet.run(name=NAME))
+    assert (result["status"], result["id"], result["error"]) == ("unchanged", ids[0], None)
+    assert fleet.writes() == []
+
+
+def test_two_that_stay_are_refused_after_as_long_as_another_controller_may_take() -> None:
+    fleet, ids = with_two(goes_at=10**9)
+    began = fleet.clock.now()
+    result = only(fleet.run(name=NAME))
+    assert result["status"] == "failed"
+    assert f"2 snapshots have this name: {ids[1]}, {ids[0]}" in result["error"]
+    assert 30 <= fleet.clock.now() - began < 100
+    assert fleet.writes() == []
+
+
+def test_two_are_told_at_once_in_check_mode() -> None:
+    fleet, dummy = with_two(goes_at=10**9)
+    began = fleet.clock.now()
+    assert only(fleet.run(name=NAME, check_mode=True))["status"] == "failed"
+    assert fleet.clock.now() - began < 5
+
+
 def test_list_that_cannot_be_read_leaves_the_own_one() -> None:
     fleet = Fleet(busy="queue")
     fleet.fault("status", method="GET", path="/snapshots", status=403, after_change=True)

@@ -654,6 +654,24 @@ def test_snapshot_of_this_name_that_is_somebody_elses_is_neither_restored_nor_re
     assert fleet.names() == [RUN]
 
 
+@pytest.mark.parametrize("is_history_whole", [True, False])
+def test_run_is_closed_after_its_restore_though_another_snapshot_failed_meanwhile(is_history_whole: bool) -> None:
+    """Else the next rollback of the run would restore the machine again."""
+    fleet = Fleet(is_history_whole=is_history_whole)
+    fleet.made_snapshot(RUN)
+    fleet.failed_snapshot("mine")
+    assert statuses(fleet.run(state="restored", name=RUN)) == ["restored"]
+    assert statuses(fleet.run(name=RUN, new_name=f"{RUN}-restored")) == ["renamed"]
+
+
+def test_run_is_not_closed_as_restored_without_a_restore() -> None:
+    fleet = Fleet()
+    fleet.failed_snapshot(RUN)
+    fleet.later()
+    fleet.run(name="other")
+    assert statuses(fleet.run(name=RUN, new_name=f"{RUN}-restored")) == ["failed"]
+
+
 def test_a_large_fleet_that_settles_is_looked_at_twice() -> None:
     fleet = Fleet(240)
     for machine_id in fleet.machine_ids:
