@@ -73,7 +73,8 @@ if not set(TESTED_CORES) <= set(CORES):
 
 # A whole run of the end-to-end tests takes long: of all versions the oldest, the newest and one between have to do.
 E2E_CORES = [core for core in TESTED_CORES if WANTED != ["all"] or core in ("2.16", "2.19", "2.21")]
-OTHER_CORES = [core for core in CORES if core not in TESTED_CORES]
+# The oldest and the newest are at least tried in every run.
+SMOKE_CORES = [core for core in (list(CORES)[0], list(CORES)[-1]) if core not in TESTED_CORES]
 
 
 def with_cores(cores: list[str]) -> Any:
@@ -190,12 +191,12 @@ def unit(session: nox.Session, core: str) -> None:
     pytest(session, "tests/unit")
 
 
-if OTHER_CORES:
+if SMOKE_CORES:
 
     @nox.session
-    @with_cores(OTHER_CORES)
+    @with_cores(SMOKE_CORES)
     def smoke(session: nox.Session, core: str) -> None:
-        """What depends most on the version of ansible-core, with each one that is not tested as a whole."""
+        """What depends most on the version of ansible-core, with the oldest and the newest."""
         install(session, core_requirement(core), "e2e.txt", "unit.txt")
         pytest(session, "tests", "-m", "smoke")
 
@@ -310,6 +311,14 @@ def docs_site(session: nox.Session) -> None:
         *(str(pages), str(site)),
     )
     session.log(f"The site is in {site}: open index.html there.")
+
+
+# Not in a user's `make test`: what becomes known of a dependency is nothing that the user could mend.
+@nox.session(default=bool(os.environ.get("CI")))
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of the pinned dependencies, as far as the advisory service can be asked."""
+    install(session, "audit.txt")
+    session.run("python", str(ROOT / "tools" / "audit.py"), str(REQUIREMENTS / "constraints.txt"))
 
 
 @nox.session
