@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 name: guard_ledger
 type: notification
 short_description: Write what becomes of each host to a file
-version_added: 0.2.0
+version_added: 1.0.0
 author:
   - The community.paperspace authors (@ansible-community)
 description:

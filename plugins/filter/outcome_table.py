@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: outcome_table
 short_description: Show what became of each machine as lines of text
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The community.paperspace authors (@ansible-community)
 description:

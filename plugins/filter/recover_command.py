@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: recover_command
 short_description: Make the command that lists, rolls back or keeps an open run
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The community.paperspace authors (@ansible-community)
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: rows_by_host
 short_description: Sort the entries of a result by the hosts of their machines
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The community.paperspace authors (@ansible-community)
 description:

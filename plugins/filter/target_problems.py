@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: target_problems
 short_description: Say what keeps a role from acting on its hosts
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The community.paperspace authors (@ansible-community)
 description:

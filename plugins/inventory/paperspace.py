@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: paperspace
 short_description: Paperspace machines as an inventory
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Makes a host of every machine of a Paperspace team.
   - The inventory file is a YAML file whose name is C(paperspace.yml) or C(paperspace.yaml), or ends in

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: new_run_id
 short_description: Make the id of a new run
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The community.paperspace authors (@ansible-community)
 description:

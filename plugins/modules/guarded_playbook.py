@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: guarded_playbook
 short_description: Run playbooks between snapshot and rollback
-version_added: 0.2.0
+version_added: 1.0.0
 author:
   - The community.paperspace authors (@ansible-community)
 description:

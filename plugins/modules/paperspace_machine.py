@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: paperspace_machine
 short_description: Start, stop and restart Paperspace machines, and set their auto-snapshots
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Brings a whole fleet of Paperspace machines into a state, in one task, and waits until each has settled there.
 author:

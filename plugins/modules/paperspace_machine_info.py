@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: paperspace_machine_info
 short_description: List Paperspace machines
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Lists the machines of the whole team, or some of them, with everything that the API says of them.
 author:

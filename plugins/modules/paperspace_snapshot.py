@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: paperspace_snapshot
 short_description: Take, delete, rename and restore snapshots of Paperspace machines
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Handles the snapshots of a whole fleet of Paperspace machines in one task, with as few requests as the API allows.
   - A lost answer never makes a second snapshot or a second restore. The module looks what the request did, adopts

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: paperspace_snapshot_info
 short_description: List snapshots of Paperspace machines
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Lists the snapshots of the whole team, of some machines, or by their ids, newest first.
   - Of several machines, machine by machine in the order of O(machine_ids), since the API gives a snapshot no date.
