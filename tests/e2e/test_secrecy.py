@@ -39,12 +39,12 @@ from ansible.plugins.callback import CallbackBase
 class CallbackModule(CallbackBase):
     CALLBACK_VERSION, CALLBACK_TYPE, CALLBACK_NAME = 2.0, "aggregate", "whole"
 
-    def v2_on_any(self, *args, **kwargs):
-        for result in args:
-            content = getattr(result, "_result", None)
-            if content is not None:
-                with open(os.environ["WHOLE_RESULTS"], "a") as stream:
-                    stream.write(json.dumps(content, default=str) + chr(10))
+    def keep(self, result, **kwargs):
+        with open(os.environ["WHOLE_RESULTS"], "a") as stream:
+            stream.write(json.dumps(result._result, default=str) + chr(10))
+
+    v2_runner_on_ok = v2_runner_on_failed = v2_runner_on_unreachable = v2_runner_on_skipped = keep
+    v2_runner_item_on_ok = v2_runner_item_on_failed = v2_runner_item_on_skipped = v2_runner_retry = keep
 """
 
 ENV = {"name": "Look at the environment", "ansible.builtin.shell": "env | tee {{ disk }}/var/log/env"}
