@@ -192,20 +192,21 @@ _LOOK = "Look at the machine and its snapshots in the Paperspace console before 
 def settle(task: Task, outcome: Outcome, states: Collection[str]) -> Procedure[Machine]:
     """Wait until the machine is in one of the states, and not just has not left it yet."""
     clock = task.client.clock
-    arrived: float | None = None
+    arrived: tuple[str, float] | None = None
     has_moved = False
     outcome.waits_for = f"The event has ended, but the machine was not {' or '.join(sorted(states))} yet"
     while True:
         machine: Machine = yield NextLook(outcome.machine_id)
+        has_moved = has_moved or machine.state not in states or (arrived is not None and machine.state != arrived[0])
         if machine.state not in states:
-            arrived, has_moved = None, True
+            arrived = None
         elif has_moved and machine.state == "ready":
             return machine
-        elif arrived is None:
+        elif arrived is None or machine.state != arrived[0]:
             # A machine that is seen off may be on its way through it, as in a restore.
-            arrived = clock()
+            arrived = machine.state, clock()
             yield Pause(STATE_LAG)
-        elif clock() - arrived >= STATE_LAG:
+        elif clock() - arrived[1] >= STATE_LAG:
             return machine
 
 

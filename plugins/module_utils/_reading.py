@@ -191,11 +191,11 @@ class Reader:
         return [machine_id for machine_id in owners if machine_id not in besides][:NAMES_IN_A_HINT]
 
     def events(self, machine_ids: Sequence[str], since: datetime | None = None) -> dict[str, list[Event]]:
-        """Each machine's events, newest first, back to C(since) or to the first. C(recent) takes them over."""
+        """Each machine's events, newest first, back to C(since) or to the first. C(recent) takes many over."""
         began = self._client.clock()
         pages = self._client.event_pages()
         items = _read_whole(pages, _until(pages, since), len(machine_ids))
-        if items is not None:
+        if items is not None and len(machine_ids) > LARGEST_PAGE:
             self._recent_as_of, self._recent_count = began, len(items)
             self._recent_ahead = partial(Recent, items)
         return self._by_machine(machine_ids, items, lambda machine_id: events_of(self._client, machine_id, since))

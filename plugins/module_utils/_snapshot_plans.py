@@ -54,6 +54,8 @@ class Action:
     outcome: SnapshotOutcome
     verb: str = ""
     snapshot: Snapshot | None = None
+    # Snapshots of the name whose create has failed.
+    failed_ids: frozenset[str] = frozenset()
 
 
 def _problems(wish: Wish) -> list[Problem]:
@@ -122,7 +124,8 @@ def plan_present(machine_id: str, name: str, snapshots: Sequence[Snapshot], proo
     usable = [snapshot for snapshot in found if proofs[snapshot.id].state is not State.FAILED]
     if len(usable) > 1:
         # Two controllers that make it at once leave one, in a moment.
-        return replace(_bad(outcome, too_many(usable)), verb="await", snapshot=usable[-1])
+        failed_ids = frozenset(snapshot.id for snapshot in found if snapshot not in usable)
+        return replace(_bad(outcome, too_many(usable)), verb="await", snapshot=usable[-1], failed_ids=failed_ids)
     snapshot = (usable or found)[0]
     outcome.take_snapshot(snapshot)
     proof = proofs[snapshot.id]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
@@ -54,7 +54,7 @@ def carry_out(task: Task, action: Action, new_name: str | None, *, safety_snapsh
     if action.verb in ("ensure", "replace"):
         return ensure(task, outcome, snapshot)
     if action.verb == "await":
-        return await_one(task, outcome)
+        return await_one(task, outcome, action.failed_ids)
     if action.verb == "rename":
         return rename(task, outcome, snapshot, str(new_name))
     if action.verb == "delete":
@@ -176,14 +176,17 @@ def ensure(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recent: Rec
         raise _unproven(snapshot, proof)
 
 
-def await_one(task: Task, outcome: SnapshotOutcome) -> Procedure[None]:
-    """Wait until just one snapshot has the name, for as long as another controller may take to leave one."""
+def await_one(task: Task, outcome: SnapshotOutcome, failed_ids: Collection[str]) -> Procedure[None]:
+    """Wait until just one snapshot has the name, for as long as another controller may take to leave one.
+
+    C(failed_ids): those that do not count.
+    """
     clock = task.client.clock
     began, pause = clock(), FIRST_LOOK_AGAIN
     outcome.status, outcome.error = "", None
     while True:
         listed: Sequence[Snapshot] = yield from keep_looking(lambda: snapshots_of(task.client, outcome.machine_id))
-        found = named(listed, str(outcome.name))
+        found = [item for item in named(listed, str(outcome.name)) if item.id not in failed_ids]
         if not found:
             yield from create(task, outcome)
             return
@@ -284,16 +287,25 @@ def restore(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, *, safety_
     outcome.status = "restored"
 
 
-def prove_now(client: Client, snapshot: Snapshot, recent: Recent | None, *, is_late: bool) -> Proof | None:
+def prove_now(
+    client: Client,
+    snapshot: Snapshot,
+    recent: Recent | None,
+    *,
+    is_late: bool,
+    others: Collection[str] = (),
+) -> Proof | None:
     """The proof of one snapshot as of now, with L(prove)'s C(is_late); None when it is gone.
 
-    C(recent): the snapshot was made after that moment, so that no event known by then can be its own.
+    C(recent): the snapshot was made after that moment, so that no event known by then can be its own. C(others): the
+    ids of events since then that are not its own either.
     """
     snapshots = snapshots_of(client, snapshot.machine_id)
     if not any(item.id == snapshot.id for item in snapshots):
         return None
     if recent is not None:
-        new = [event for event in events_of(client, snapshot.machine_id, recent.newest) if recent.is_new(event)]
+        events = events_of(client, snapshot.machine_id, recent.newest)
+        new = [event for event in events if recent.is_new(event) and event.id not in others]
         return prove(snapshot, snapshots, new, is_whole=False, is_late=is_late, is_new=True)
     bound = needs_events_since(snapshot)
     proof = prove(
@@ -309,7 +321,9 @@ def prove_now(client: Client, snapshot: Snapshot, recent: Recent | None, *, is_l
     return proof
 
 
-def _await_proof(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recent: Recent | None) -> Procedure[Proof]:
+def _await_proof(
+    task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recent: Recent | None, others: Collection[str] = ()
+) -> Procedure[Proof]:
     """Wait until the snapshot's create has ended, and say how. Leaves C(pending) when the task does not wait."""
     clock = task.client.clock
     began = clock()
@@ -317,7 +331,7 @@ def _await_proof(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recen
     while True:
         is_late = clock() - began >= task.client.connection.request_timeout
         proof: Proof | None = yield from keep_looking(
-            partial(prove_now, task.client, snapshot, recent, is_late=is_late)
+            partial(prove_now, task.client, snapshot, recent, is_late=is_late, others=others)
         )
         if proof is None:
             raise Refused(f"Snapshot {snapshot.id} is gone again: making it failed, or somebody else deleted it.")
@@ -339,7 +353,8 @@ def _await_proof(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recen
 
 def _adopt(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedure[bool]:
     """See a snapshot done whose create was answered by nothing; False when the task does not wait."""
-    proof = yield from _await_proof(task, outcome, snapshot, task.recent)
+    # What was there when the machine was busy, and when its answer was lost, was begun by somebody else.
+    proof = yield from _await_proof(task, outcome, snapshot, task.recent, frozenset(task.settled_events))
     if proof.state is State.RUNNING:
         return False
     if proof.state is State.FAILED:

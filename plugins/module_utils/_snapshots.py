@@ -21,7 +21,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._outcomes imp
     SnapshotOutcome,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._procedures import Task, watched
-from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof, State, needs_events_since
+from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof, State
 from ansible_collections.community.paperspace.plugins.module_utils._proving import read_proofs
 from ansible_collections.community.paperspace.plugins.module_utils._reading import (
     Reader,
@@ -282,19 +282,21 @@ class _Planner:
         return list(machines)
 
     def _after_restore(self, snapshot_id: str, proof: Proof) -> Proof:
-        """The proof, or that the machine was restored since the run began: no run restores what is not proven done.
+        """The proof, or that the machine was restored since a create of the run was done.
 
-        What else was made on the machine meanwhile, and failed, may have left less to see than before the restore.
+        No run restores what is not proven done. What else was made on the machine meanwhile, and failed, may have left
+        less to see of that than there was before the restore.
         """
-        if proof.state is State.DONE:
-            return proof
         [snapshot] = (item for found in self.listing.values() for item in found if item.id == snapshot_id)
-        since = needs_events_since(snapshot)
-        if since is None:
+        run = parse_run_name(snapshot.name)
+        if proof.state is State.DONE or run is None:
+            return proof
+        made = [event.created for event in proof.events if event.state == "done" and event.created >= run.began]
+        if not made:
             return proof
         is_restored = any(
-            event.name == "snapshot-restore" and event.state == "done" and event.created >= since
-            for event in events_of(self._client, snapshot.machine_id, since)
+            event.name == "snapshot-restore" and event.state == "done" and event.created >= min(made)
+            for event in events_of(self._client, snapshot.machine_id, min(made))
         )
         return Proof(State.DONE) if is_restored else proof
 

@@ -268,8 +268,8 @@ class Transport:
 
     def _content(self, method: str, path: str, answer: Answer) -> Any:
         content = _json(answer.body)
-        if self._connection.api_key.encode() in answer.body:
-            # Else it would stand wherever the answer goes: results, reports, caches.
+        if self._connection.api_key.encode() in answer.body or b"\\" in answer.body:
+            # Else it would stand wherever the answer goes: results, reports, caches. JSON may write it with escapes.
             content = _without(content, self._connection.api_key)
         if content is not None and not isinstance(content, dict):
             raise InvalidAnswer(
@@ -302,12 +302,14 @@ def _json(body: bytes) -> Any:
 
 
 def _without(value: Any, key: str) -> Any:
-    """The JSON with stars for the key in every text of it."""
+    """The JSON with stars for the key in every text and name of it."""
     if isinstance(value, str):
         return value.replace(key, "***")
     if isinstance(value, list):
         return [_without(item, key) for item in value]
-    return {name: _without(item, key) for name, item in value.items()} if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return {name.replace(key, "***"): _without(item, key) for name, item in value.items()}
+    return value
 
 
 def _complaint(content: Any, *, is_success: bool) -> tuple[str | None, str | None]:
