@@ -12,12 +12,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
 from unit.simulated_fleet import Fleet, only, statuses
 from unit.virtual_time import VirtualClock, VirtualPool, VirtualQueue
 
 from ansible_collections.community.paperspace.plugins.module_utils import _scheduler
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Report
+from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Wish
+from ansible_collections.community.paperspace.plugins.module_utils._snapshots import run_snapshots
 from simulator.service import Request, Response
+from simulator.session import SimulatorAdapter
 
 NAME = "maint-20251231T235959Z-1a2b"
 
@@ -159,6 +163,48 @@ def test_whoever_comes_while_two_are_there_waits_until_one_is_left() -> None:
     result = only(fleet.run(name=NAME))
     assert (result["status"], result["id"], result["error"]) == ("unchanged", ids[0], None)
     assert fleet.writes() == []
+
+
+def test_failed_one_is_not_waited_for() -> None:
+    fleet = Fleet(busy="queue")
+    fleet.failed_snapshot(NAME)
+    ids = [fleet.made_snapshot(NAME) for dummy in range(2)]
+    inner, lists = fleet.service.handle, []
+
+    def gone(request: Request) -> Response:
+        if request.method == "GET" and request.path == "/snapshots":
+            lists.append(request)
+            if len(lists) == 4:
+                world = fleet.service.world
+                world._drop_snapshot(world.snapshots.get(ids[1]))  # type: ignore[arg-type]
+        return inner(request)
+
+    fleet.service.handle = gone  # type: ignore[method-assign]
+    assert only(fleet.run(name=NAME))["status"] == "unchanged"
+
+
+@pytest.mark.parametrize("seconds", [0.0, 2.0, 5.0, 20.0])
+def test_create_of_another_that_was_waited_for_is_no_proof_of_the_own_one(seconds: float) -> None:
+    fleet = Fleet(snapshot_seconds=60.0, event_invisible_seconds=seconds)
+    others: list[str] = []
+    around_the_first_post(fleet, before=lambda: others.append(fleet.begin_snapshot("nightly")[1]))
+
+    class Loses(SimulatorAdapter):
+        """Loses the answer to each create that is carried out."""
+
+        def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+            response = super().send(request, **options)
+            if request.method == "POST" and response.status_code == 200:
+                raise requests.exceptions.ReadTimeout
+            return response
+
+    wish = Wish(machine_ids=fleet.machine_ids, name=NAME)
+    client = fleet.client(adapter=Loses(fleet.service))
+    result = only(run_snapshots(client, wish, check_mode=False, executor=fleet.executor))
+    assert result["status"] == "created"
+    assert result["event_id"] not in others
+    [own] = [item for item in fleet.service.snapshots(fleet.machine_id) if item["name"] == NAME]
+    assert own["complete"]
 
 
 def test_two_that_stay_are_refused_after_as_long_as_another_controller_may_take() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -662,6 +663,16 @@ def test_run_is_closed_after_its_restore_though_another_snapshot_failed_meanwhil
     fleet.failed_snapshot("mine")
     assert statuses(fleet.run(state="restored", name=RUN)) == ["restored"]
     assert statuses(fleet.run(name=RUN, new_name=f"{RUN}-restored")) == ["renamed"]
+
+
+def test_run_is_not_closed_as_restored_by_the_restore_of_another_snapshot() -> None:
+    fleet = Fleet()
+    fleet.made_snapshot("base")
+    fleet.later(300)
+    run = f"maint-{datetime.fromtimestamp(fleet.clock.now(), timezone.utc):%Y%m%dT%H%M%SZ}-1a2b"
+    fleet.failed_snapshot(run)
+    assert statuses(fleet.run(state="restored", name="base")) == ["restored"]
+    assert statuses(fleet.run(name=run, new_name=f"{run}-restored")) == ["failed"]
 
 
 def test_run_is_not_closed_as_restored_without_a_restore() -> None:
