@@ -327,6 +327,13 @@ def test_the_key_is_in_no_answer_even_if_the_service_echoes_it() -> None:
         assert send(client, "GET") == {"items": [{"error": "refused for ***"}, ["***"]], "count": 2, "nextPage": None}
 
 
+def test_the_key_is_in_no_name_of_an_answer_and_not_there_with_escapes() -> None:
+    escaped = "".join(f"\\u{ord(character):04x}" for character in KEY)
+    body = f'{{"{KEY}": 1, "error": "{escaped}"}}'.encode()
+    with scripted(call("GET", Answer(200, body))) as (client, dummy):
+        assert send(client, "GET") == {"***": 1, "error": "***"}
+
+
 def test_the_chain_of_an_error_is_cut_off_since_requests_words_may_hold_anything() -> None:
     with scripted(call("POST", fake_service.dropped())) as (client, dummy), pytest.raises(AnswerLost) as caught:
         send(client, "POST")
