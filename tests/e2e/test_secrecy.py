@@ -300,9 +300,10 @@ def test_the_key_is_nowhere(controller: Controller, give: Callable[[Controller],
         if way.is_for_guard:
             maintain_a_fleet(controller, way, verbosity)
     assert lines.found == set()
-    # It did see the guard's own process and the guarded ansible-playbook.
-    assert any(b"plugin_utils._guardian" in word for word in lines.seen) == way.is_for_guard
-    assert any(word.startswith(b"--limit=@") for word in lines.seen) == way.is_for_guard
+    if way.is_for_guard:
+        # It did see the guard's own process and the guarded ansible-playbook. Those of other tests are there as well.
+        assert any(b"plugin_utils._guardian" in word for word in lines.seen)
+        assert any(word.startswith(b"--limit=@") for word in lines.seen)
     assert (controller.folder / "results.jsonl").stat().st_size > 10_000
     assert (controller.folder / "ansible.log").stat().st_size > 10_000
     assert_secret(controller, way)
