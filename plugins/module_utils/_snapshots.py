@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
-from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
+from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, PaperspaceError
 from ansible_collections.community.paperspace.plugins.module_utils._names import parse_run_name
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import (
     NO_PROGRESS,
@@ -294,9 +294,14 @@ class _Planner:
         made = [event.created for event in proof.events if event.state == "done" and event.created >= run.began]
         if not made:
             return proof
+        try:
+            events = events_of(self._client, snapshot.machine_id, min(made))
+        except PaperspaceError:
+            # Then this one stays open, and the others are closed.
+            return proof
         is_restored = any(
             event.name == "snapshot-restore" and event.state == "done" and event.created >= min(made)
-            for event in events_of(self._client, snapshot.machine_id, min(made))
+            for event in events
         )
         return Proof(State.DONE) if is_restored else proof
 
