@@ -150,9 +150,10 @@ def pytest(session: nox.Session, folder: str, *options: str) -> None:
 @nox.session
 @with_cores(E2E_CORES)
 def e2e(session: nox.Session, core: str) -> None:
-    """Real guarded maintenances that break, two at a time, each on simulated machines of its own."""
+    """Real guarded maintenances that break, three at a time, each on simulated machines of its own."""
     install(session, core_requirement(core), "e2e.txt")
-    pytest(session, "tests/e2e", "--numprocesses=2", "--dist=worksteal")
+    # They wait more than they work.
+    pytest(session, "tests/e2e", "--numprocesses=3", "--dist=worksteal")
 
 
 @nox.session

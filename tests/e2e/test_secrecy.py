@@ -304,8 +304,8 @@ def test_the_key_is_nowhere(controller: Controller, give: Callable[[Controller],
         # It did see the guard's own process and the guarded ansible-playbook. Those of other tests are there as well.
         assert any(b"plugin_utils._guardian" in word for word in lines.seen)
         assert any(word.startswith(b"--limit=@") for word in lines.seen)
-    assert (controller.folder / "results.jsonl").stat().st_size > 10_000
-    assert (controller.folder / "ansible.log").stat().st_size > 10_000
+    assert (controller.folder / "results.jsonl").stat().st_size > 5_000
+    assert (controller.folder / "ansible.log").stat().st_size > 5_000
     assert_secret(controller, way)
 
 
