@@ -24,6 +24,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._outcomes imp
 from ansible_collections.community.paperspace.plugins.module_utils._proof import is_clear_failure
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Recent, running
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import (
+    QUICKEST_POLL,
     Call,
     EventEnd,
     NextLook,
@@ -205,7 +206,8 @@ def settle(task: Task, outcome: Outcome, states: Collection[str]) -> Procedure[M
         elif arrived is None or machine.state != arrived[0]:
             # A machine that is seen off may be on its way through it, as in a restore.
             arrived = machine.state, clock()
-            yield Pause(STATE_LAG)
+            # The look comes at the first poll after that.
+            yield Pause(STATE_LAG - QUICKEST_POLL)
         elif clock() - arrived[1] >= STATE_LAG:
             return machine
 
