@@ -287,9 +287,11 @@ class _Planner:
         No run restores what is not proven done. What else was made on the machine meanwhile, and failed, may have left
         less to see of that than there was before the restore.
         """
+        if proof.state is State.DONE:
+            return proof
         [snapshot] = (item for found in self.listing.values() for item in found if item.id == snapshot_id)
         run = parse_run_name(snapshot.name)
-        if proof.state is State.DONE or run is None:
+        if run is None:
             return proof
         made = [event.created for event in proof.events if event.state == "done" and event.created >= run.began]
         if not made:

@@ -140,9 +140,11 @@ def test_snapshot_of_the_other_that_goes_away_leaves_the_own_one() -> None:
     assert [call.split()[0] for call in fleet.writes()] == ["POST"]
 
 
-def with_two(goes_at: int) -> tuple[Fleet, list[str]]:
+def with_two(goes_at: int, *, has_failed_one: bool = False) -> tuple[Fleet, list[str]]:
     """A machine with two snapshots of the name, oldest first, the second of which goes at that look at its list."""
     fleet = Fleet(busy="queue")
+    if has_failed_one:
+        fleet.failed_snapshot(NAME)
     ids = [fleet.made_snapshot(NAME) for dummy in range(2)]
     inner, lists = fleet.service.handle, []
 
@@ -166,20 +168,7 @@ def test_whoever_comes_while_two_are_there_waits_until_one_is_left() -> None:
 
 
 def test_failed_one_is_not_waited_for() -> None:
-    fleet = Fleet(busy="queue")
-    fleet.failed_snapshot(NAME)
-    ids = [fleet.made_snapshot(NAME) for dummy in range(2)]
-    inner, lists = fleet.service.handle, []
-
-    def gone(request: Request) -> Response:
-        if request.method == "GET" and request.path == "/snapshots":
-            lists.append(request)
-            if len(lists) == 4:
-                world = fleet.service.world
-                world._drop_snapshot(world.snapshots.get(ids[1]))  # type: ignore[arg-type]
-        return inner(request)
-
-    fleet.service.handle = gone  # type: ignore[method-assign]
+    fleet, dummy = with_two(goes_at=4, has_failed_one=True)
     assert only(fleet.run(name=NAME))["status"] == "unchanged"
 
 
