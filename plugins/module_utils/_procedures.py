@@ -203,13 +203,17 @@ def settle(task: Task, outcome: Outcome, states: Collection[str]) -> Procedure[M
             arrived = None
         elif has_moved and machine.state == "ready":
             return machine
-        elif arrived is None or machine.state != arrived[0]:
+        else:
             # A machine that is seen off may be on its way through it, as in a restore.
-            arrived = machine.state, clock()
-            # The look comes at the first poll after that.
-            yield Pause(STATE_LAG - QUICKEST_POLL)
-        elif clock() - arrived[1] >= STATE_LAG:
-            return machine
+            if arrived is None or machine.state != arrived[0]:
+                arrived = machine.state, clock()
+            waited = clock() - arrived[1]
+            if waited >= STATE_LAG:
+                return machine
+            # Once it is seen on its way it need not be waited for as long as a state may lag, so look early, then
+            # rarely. The look comes at the first poll after the pause.
+            look_at = min(STATE_LAG, max(STATE_LAG / 4, 2 * waited))
+            yield Pause(max(0.0, look_at - waited - QUICKEST_POLL))
 
 
 def new_event(task: Task, machine_id: str, name: str) -> Event | None:

@@ -26,6 +26,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._wire import 
 
 QUICKEST_POLL = 0.5
 SLOWEST_POLL = 30.0
+SHORTEST_BREATH = 0.1
 # A look asks for no more than so many one by one.
 MOST_ASKED_FOR = 10
 # What any clock can sleep at once, however long a task may wait.
@@ -301,10 +302,11 @@ class Scheduler:
             waiting = itertools.chain(*self._events.values(), *self._looks.values(), self._new_snapshots)
             youngest = max(self._waiting_since[procedure] for procedure in waiting)
             interval = self._interval_after(began - youngest)
+            breath = min(interval, QUICKEST_POLL)
             if self._interval is None and (self._event_watch.is_behind or self._machine_watch.is_behind):
-                interval = QUICKEST_POLL
+                interval, breath = QUICKEST_POLL, SHORTEST_BREATH
             # Many pages take their time: that is part of the interval, but for a breath.
-            self._next_poll = max(began + interval, self._clock() + min(interval, QUICKEST_POLL))
+            self._next_poll = max(began + interval, self._clock() + breath)
 
     def _interval_after(self, waited: float) -> float:
         return poll_interval(waited) if self._interval is None else self._interval

@@ -205,6 +205,8 @@ def test_log_that_cannot_be_written_is_no_error(pipe: Pipe, tmp_path: Path, monk
         monkeypatch.setattr(_guardian, "open_log", lambda path: os.open("/dev/full", os.O_WRONLY))
         speaker = Speaker("k3y", tmp_path / "log")
         speaker.say("text")
+        # Its thread must not outlive the test: it would write into the next one's pipe.
+        speaker.end({}, patience=PATIENCE)
         assert speaker._log is not None
         with contextlib.suppress(OSError):
             speaker._log.close()
