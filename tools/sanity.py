@@ -10,6 +10,7 @@ the pip that comes with Python and the registry. Which version, and where the sc
 
 from __future__ import annotations
 
+import fcntl
 import re
 import subprocess
 import sys
@@ -34,8 +35,22 @@ subprocess.run(
 """
 
 
+# Where ansible-test keeps its virtual environments, for all projects of a user.
+ENVIRONMENTS = Path.home() / ".ansible" / "test"
+
+
 def prime_environments(common: list[str]) -> int:
-    """Make the virtual environments of all sanity tests; the exit code of ansible-test."""
+    """Make the virtual environments of all sanity tests; the exit code of ansible-test.
+
+    Two runs that make the same one would stumble over each other, so the second waits for the first.
+    """
+    ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
+    with (ENVIRONMENTS / "community.paperspace.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _prime(common)
+
+
+def _prime(common: list[str]) -> int:
     command = [*common, "--prime-venvs"]
     written: Path | None = None
     try:
