@@ -225,6 +225,7 @@ def test_15_ended_early_on_purpose(controller: Controller, kind: str) -> None:
     controller.check(run, fates(OK, OK, OK))
 
 
+@pytest.mark.smoke
 def test_16_errors_are_cleared(controller: Controller) -> None:
     """The hosts take part again and come to the end of the playbook; their failures stand all the same."""
     clear: dict[str, Any] = {"name": "Forgive", "ansible.builtin.meta": "clear_host_errors"}

@@ -280,11 +280,19 @@ def test_machine_that_breaks_its_network_is_cut_off_until_it_is_restored(simulat
     assert wait_for(lambda: f'"{after}"' in Path(simulator.described["inventory"]).read_text())
 
 
+def sleeper(simulator):
+    """The id of a process on web1 that outlives its connection."""
+    wait_for(lambda: simulator.answers("web1"))
+    # It writes down its id once it has a session of its own: before that it would die with the connection.
+    program = "echo $$ > home/new; mv home/new home/pid; exec sleep 600"
+    begin = f"setsid sh -c '{program}' > /dev/null 2>&1 < /dev/null &"
+    simulator.ssh("web1", "HOST", f"{begin} while [ ! -e home/pid ]; do sleep 0.1; done")
+    return int((simulator.disk("web1") / "home/pid").read_text())
+
+
 def test_processes_of_a_machine_end_with_its_power(simulator):
     machine_id = simulator.machine("web1")["id"]
-    wait_for(lambda: simulator.answers("web1"))
-    simulator.ssh("web1", "HOST", "setsid sleep 600 > /dev/null 2>&1 < /dev/null & echo $! > home/pid")
-    process_id = int((simulator.disk("web1") / "home/pid").read_text())
+    process_id = sleeper(simulator)
     os.kill(process_id, 0)
     assert simulator.api("PATCH", f"/machines/{machine_id}/stop", {}).status_code == 200
 
@@ -300,10 +308,9 @@ def test_processes_of_a_machine_end_with_its_power(simulator):
 def test_processes_of_another_simulator_live_on(simulator, tmp_path):
     other = Running(tmp_path, "--machines", "1", "--settings", json.dumps(QUICK))
     assert other.machine("web1")["id"] == simulator.machine("web1")["id"]
-    wait_for(lambda: simulator.answers("web1"))
-    simulator.ssh("web1", "HOST", "setsid sleep 600 > /dev/null 2>&1 < /dev/null & echo $! > home/pid")
+    process_id = sleeper(simulator)
     assert other.stop() == 0
-    os.kill(int((simulator.disk("web1") / "home/pid").read_text()), 0)
+    os.kill(process_id, 0)
 
 
 def test_machine_that_reboots_comes_back_as_another_boot(simulator):
