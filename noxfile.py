@@ -166,9 +166,9 @@ def guides(session: nox.Session) -> None:
 @nox.session
 @each_core
 def integration(session: nox.Session, core: str) -> None:
-    """Real `ansible-playbook` runs against the simulator."""
+    """Real `ansible-playbook` runs, two at a time, each against a simulator of its own."""
     install(session, core_requirement(core), "integration.txt")
-    pytest(session, "tests/integration")
+    pytest(session, "tests/integration", "--numprocesses=2", "--dist=worksteal")
 
 
 @nox.session
