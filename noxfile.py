@@ -383,7 +383,7 @@ def run_demo(session: nox.Session, *recorder: str) -> None:
         session.run("python", *recorder, "tests/demo/run.py", env=environ)
 
 
-@nox.session(default=False)
+@nox.session
 def demo(session: nox.Session) -> None:
     """The demonstration: the collection, installed from its tarball, saves simulated machines that break."""
     install(session, core_requirement(DEFAULT_CORE), "simulator.txt", "requests")
