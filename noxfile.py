@@ -227,7 +227,7 @@ def unit_oldest_requests(session: nox.Session) -> None:
     install(session, core_requirement(DEFAULT_CORE), "unit.txt")
     lower_bounds = [line.replace(">=", "==") for line in RUNTIME_REQUIREMENTS.read_text().splitlines() if ">=" in line]
     install(session, *lower_bounds, constrained=False)
-    pytest(session, "tests/unit/plugins/module_utils", "-k", "transport or client or connection or wire or info")
+    pytest(session, "tests/unit/plugins/module_utils", "-k", "transport or tls or client or connection or wire or info")
 
 
 @nox.session(name="ansible-lint")
