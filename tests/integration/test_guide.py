@@ -126,7 +126,10 @@ def test_examples_are_playbooks(examples: Any, simulator: Any) -> None:
 @pytest.mark.parametrize("name", ["maintain_web.yml", "maintain_and_tell.yml"])
 def test_guard_in_a_playbook_of_ones_own(examples: Any, simulator: Any, name: str) -> None:
     examples.write("patch.yml", [{"hosts": "all", "gather_facts": False, "tasks": [INSTALL, fail("web2")]}])
+    # As a shell sets it. What is shown has to fit on a terminal.
+    examples.environment["PWD"] = str(examples.folder)
     result = examples.run("ansible-playbook", "-i", simulator.inventory, name, rc=2)
+    assert re.findall(r"Report: (?:paperspace-runs/)(?:[0-9a-zA-Z-]+)\.(json|md|html)", result.stdout)
     assert state(simulator) == {"web1": ("2.0", "ok"), "web2": ("1.0", "restored"), "web3": ("2.0", "ok")}
     assert not simulator.snapshots(simulator.ids()["db1"])
     if name == "maintain_and_tell.yml":
