@@ -3,17 +3,24 @@
 
 """Ask for known vulnerabilities of the versions in a file of pins: `audit.py PINS`.
 
-Where the advisory service cannot be asked, says so and why, and ends with 0: there is nothing to be found out then.
+Where the advisory service cannot be reached, says so and why, and ends with 0: there is nothing to be found out then.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
 
 LONGEST = 600
+# How pip-audit ends when there is no connection: with an exception of requests, or with its own word for it.
+NOT_REACHED = re.compile(
+    r"^requests\.exceptions\.(?:ConnectionError|ConnectTimeout|ProxyError|ReadTimeout|SSLError)\b.*"
+    r"|Could not connect to OSV's vulnerability feed",
+    re.MULTILINE,
+)
 
 
 def vulnerable(report: dict[str, Any]) -> list[str]:
@@ -40,8 +47,11 @@ def main(pins: str) -> int:
         print(f"The advisory service was not asked to the end: no answer within {LONGEST} s.")
         return 0
     except ValueError:
-        print(f"The advisory service could not be asked: {reason(asked.stderr)}")
-        return 0
+        if unreached := NOT_REACHED.search(asked.stderr):
+            print(f"The advisory service could not be reached: {unreached[0]}")
+            return 0
+        print(f"pip-audit failed: {reason(asked.stderr)}")
+        return 1
     lines = vulnerable(report)
     print("\n".join([*lines, f"{len(report['dependencies'])} packages, {len(lines)} with known vulnerabilities"]))
     return 1 if lines else 0

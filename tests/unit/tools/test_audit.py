@@ -65,6 +65,8 @@ def audit() -> ModuleType:
 
 
 CLEAN = {"name": "requests", "version": "2.34.2", "vulns": []}
+NO_FEED = "Could not connect to OSV's vulnerability feed"
+TRACEBACK = "Traceback (most recent call last):\n  File 'adapters.py'\nrequests.exceptions"
 BAD = {"name": "urllib3", "version": "1.0", "vulns": [{"id": "CVE-1"}, {"id": "CVE-2"}]}
 
 
@@ -73,8 +75,13 @@ BAD = {"name": "urllib3", "version": "1.0", "vulns": [{"id": "CVE-1"}, {"id": "C
     [
         ('{"dependencies": [%s]}', "", 0, "1 packages, 0 with known vulnerabilities"),
         ('{"dependencies": [%s, %s]}', "", 1, "urllib3 1.0: CVE-1, CVE-2"),
-        ("", "Traceback\nConnectionError: no such host\n", 0, "could not be asked: ConnectionError: no such host"),
-        ("", "", 0, "could not be asked: it gave no reason"),
+        ("", f"{TRACEBACK}.ConnectionError: no such host\n", 0, "could not be reached: requests.exceptions.Conn"),
+        ("", f"{TRACEBACK}.ReadTimeout: no answer\n", 0, "could not be reached: requests.exceptions.ReadTimeout: no"),
+        ("", f"ERROR:pip_audit._cli:{NO_FEED}\nERROR:pip_audit._cli:Tip: ...\n", 0, f"not be reached: {NO_FEED}"),
+        ("", f"{TRACEBACK}.HTTPError: 400 Client Error\n", 1, "pip-audit failed: requests.exceptions.HTTPError: 400"),
+        ("", "usage: pip-audit\npip-audit: error: unrecognized arguments: --x\n", 1, "unrecognized arguments: --x"),
+        ("", "python: No module named pip_audit\n", 1, "pip-audit failed: python: No module named pip_audit"),
+        ("{", "", 1, "pip-audit failed: it gave no reason"),
     ],
 )
 def test_what_the_audit_says(
