@@ -102,20 +102,41 @@ def test_apt_hook(hooks: Reader) -> None:
     assert state(hooks.simulator)["web1"] == ("1.0", "restored")
 
 
+def minutes(duration: str) -> int:
+    """How long a duration is that both GitLab and its runner can read."""
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?", duration)
+    assert found and duration, duration
+    return 60 * int(found[1] or 0) + int(found[2] or 0)
+
+
+# What the runner says of a job, how the last command of its script ended, and what becomes of the machines.
+CI_JOBS = {
+    "success": ("exit 0", 0, ("2.0", "ok"), ("1.0", "ok")),
+    "failed": ("exit 1", 1, ("1.0", "restored"), ("1.0", "restored")),
+    "canceled": ("kill $$", 143, ("1.0", "restored"), ("1.0", "restored")),
+}
+
+
+@pytest.mark.parametrize("status", CI_JOBS)
 @follows(Part(HOOKS, ("A CI job",)))
-def test_ci_job(hooks: Reader) -> None:
+def test_ci_job(hooks: Reader, status: str) -> None:
     [block] = section(HOOKS, "A CI job")
     job = yaml.safe_load(hooks.save(block).read_text())["deploy"]
-    script(hooks, "deploy.sh", f"echo 2.0 > '{hooks.disk('web1')}/opt/app/version'")
+    # The rollback of a script that is ended for its time must have its own time within that of the job.
+    limits = [minutes(job["variables"][f"RUNNER_{name}_TIMEOUT"]) for name in ("SCRIPT", "AFTER_SCRIPT")]
+    assert 0 < sum(limits) < minutes(job["timeout"])
+    assert job["variables"]["AFTER_SCRIPT_IGNORE_ERRORS"] == "false"
+    end, rc, web1, web2 = CI_JOBS[status]
+    script(hooks, "deploy.sh", f"echo 2.0 > '{hooks.disk('web1')}/opt/app/version'", end)
     hooks.type(f"PATH={hooks.folder}/usr/local/sbin:$PATH")
     for command in job["script"]:
-        hooks.type(command)
-    hooks.type("CI_JOB_STATUS=success")
+        hooks.type(command, rc=rc if command == job["script"][-1] else 0)
+    hooks.type(f"CI_JOB_STATUS={status}")
     for command in job["after_script"]:
         hooks.type(command)
     hooks.use(".gitlab-ci.yml")
-    assert state(hooks.simulator)["web1"] == ("2.0", "ok")
-    assert state(hooks.simulator)["web2"] == ("1.0", "ok")
+    assert state(hooks.simulator)["web1"] == web1
+    assert state(hooks.simulator)["web2"] == web2
 
 
 @follows(Part(HOOKS, ("A systemd unit",)))
