@@ -104,8 +104,8 @@ def test_apt_hook(hooks: Reader) -> None:
 
 def minutes(duration: str) -> int:
     """How long a duration is that both GitLab and its runner can read."""
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?", duration)
-    assert found and duration, duration
+    found = re.fullmatch(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?", duration)
+    assert found, duration
     return 60 * int(found[1] or 0) + int(found[2] or 0)
 
 
