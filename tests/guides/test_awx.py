@@ -82,11 +82,17 @@ def test_job_with_a_credential(project: Reader) -> None:
     as_job(project, "recover.yml", recover_action="list")
 
 
+def new_run(reader: Reader) -> dict[str, str]:
+    """The artifacts of the first node of the workflow."""
+    shown = as_job(reader, "new_run.yml").output
+    artifacts: dict[str, str] = json.loads(re.findall(r"RUN: (\{.+?\})", shown, re.DOTALL)[0])
+    return artifacts
+
+
 @pytest.mark.parametrize("is_bad", [False, True], ids=["well", "failing"])
 @follows(Part(AWX, ("A workflow",)))
 def test_workflow(project: Reader, is_bad: bool) -> None:
-    shown = as_job(project, "new_run.yml").output
-    artifacts = json.loads(re.findall(r"RUN: (\{.+?\})", shown, re.DOTALL)[0])
+    artifacts = new_run(project)
     assert set(artifacts) == {"snapshot_run_id", "rollback_run_id", "maintenance_run_id"}
     assert len(set(artifacts.values())) == 1
     as_job(project, "snapshot.yml", "-l", "web", **artifacts)
@@ -97,6 +103,24 @@ def test_workflow(project: Reader, is_bad: bool) -> None:
     end = ("1.0", "restored") if is_bad else ("2.0", "ok")
     assert [state(project.simulator)[host] for host in ("web1", "web2", "web3")] == [end] * 3
     assert {snapshot["name"][6:27] for snapshot in project.simulator.snapshots()} == set(artifacts.values())
+
+
+def test_workflow_closes_when_a_snapshot_fails(project: Reader) -> None:
+    artifacts = new_run(project)
+    project.simulator.add_fault(
+        "event", state="error", error="no space", method="POST", machine_id=project.simulator.ids()["web2"]
+    )
+    as_job(project, "snapshot.yml", "-l", "web", rc=2, **artifacts)
+    assert "no space" in project.last.output
+    as_job(project, "close.yml", "-l", "web", rc=2, **artifacts)
+    ends = {host: state(project.simulator)[host] for host in ("web1", "web2", "web3")}
+    assert ends == {"web1": ("1.0", "ok"), "web2": ("1.0", "open"), "web3": ("1.0", "ok")}
+    assert not project.simulator.done_counts()["restores"]
+    as_job(project, "recover.yml", rc=2, recover_action="keep")
+    [delete] = re.findall(r"ansible localhost -m \S+ -a 'state=absent snapshot_ids=\w+'", project.last.output)
+    project.type(delete)
+    as_job(project, "recover.yml")
+    assert "No run is open" in project.last.output
 
 
 def test_job_slices_share_a_run(project: Reader) -> None:
