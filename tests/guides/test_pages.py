@@ -47,7 +47,10 @@ def test_blocks_are_found_whatever_their_form() -> None:
 def test_guides_are_registered() -> None:
     sections = yaml.safe_load((COLLECTION / "docs/docsite/extra-docs.yml").read_text("utf-8"))["sections"]
     registered = [guide for one in sections for guide in one["toctree"]]
-    assert sorted(registered) == sorted(path.stem for path in COLLECTION.glob("docs/docsite/rst/*.rst"))
+    guides = sorted(path.stem for path in COLLECTION.glob("docs/docsite/rst/*.rst"))
+    assert sorted(registered) == guides
+    table = (COLLECTION / "README.md").read_text("utf-8").partition("\n## Guides\n")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^\| \[.+?\]\(docs/docsite/rst/(\w+)\.rst\) \|", table, re.MULTILINE)) == guides
 
 
 def test_commands_of_make_are_there() -> None:
