@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
+import subprocess
+import sys
 
 import yaml
 from documentation import FOLLOWED, NOT_FOLLOWED, all_blocks, blocks_of, pages
@@ -59,6 +62,28 @@ def test_commands_of_make_are_there() -> None:
         used = {word for block in blocks_of(page) for word in re.findall(r"\bmake ([a-z0-9-]+)", block.text)}
         assert used
         assert used <= targets
+
+
+def test_arguments_of_make_choose_tests() -> None:
+    lines = [line for block in blocks_of("CONTRIBUTING.md") for line in block.text.splitlines()]
+    commands = [shlex.split(line, comments=True) for line in lines if "ARGS=" in line]
+    assert len(commands) > 3
+    for dummy, target, arguments in commands:
+        path, *options = shlex.split(arguments.removeprefix("ARGS="))
+        assert (COLLECTION / path).exists(), path
+        assert path.startswith(f"tests/{target}"), path
+        if options:
+            collect = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--noconftest", path, *options]
+            # What other sessions install is not all here: what needs it is not collected, and does not count.
+            found = subprocess.run(collect, cwd=COLLECTION, capture_output=True, text=True, check=False).stdout
+            assert re.search(rf"^{re.escape(path)}\S*::", found, re.MULTILINE), found
+
+
+def test_versions_that_are_supported_are_tested() -> None:
+    cores = re.findall(r'^    "(2\.\d+)": \(', (COLLECTION / "noxfile.py").read_text("utf-8"), re.MULTILINE)
+    assert f"on ansible-core {cores[0]} to {cores[-1]}." in (COLLECTION / "SECURITY.md").read_text("utf-8")
+    upgrades = (COLLECTION / "docs/docsite/rst/upgrades.rst").read_text("utf-8")
+    assert f"tested with {', '.join(cores[:-1])} and {cores[-1]}." in upgrades
 
 
 def test_each_folder_is_explained_once() -> None:
