@@ -147,6 +147,53 @@ def test_maintenance_and_its_report(ansible: Ansible, simulator: Simulator) -> N
     assert run_id in run.output
 
 
+@pytest.mark.parametrize(
+    ("playbook", "request_of", "prepared", "reached"),
+    [
+        ("snapshot", {"method": "POST", "path": "/snapshots"}, None, f"maint-{RUN_ID}"),
+        ("rollback", {"method": "POST", "path": ".*/restore"}, f"maint-{RUN_ID}", f"maint-{RUN_ID}-restored"),
+        ("prune", {"method": "DELETE"}, f"maint-{RUN_ID}-ok", None),
+    ],
+    ids=["snapshot", "rollback", "prune"],
+)
+def test_roles_of_snapshots(
+    ansible: Ansible,
+    simulator: Simulator,
+    playbook: str,
+    request_of: dict[str, str],
+    prepared: str | None,
+    reached: str | None,
+) -> None:
+    names = fill(simulator)
+    # No run's, though they begin like one's.
+    for machine_id, name in names.items():
+        simulator.add_snapshot(machine_id, f"maint-{RUN_ID}-ok{name}")
+    others = {snapshot["id"] for snapshot in simulator.snapshots()}
+    if prepared:
+        for machine_id in names:
+            simulator.add_snapshot(machine_id, prepared)
+    broken, refused, *sound = names
+    everything = " ".join(HOSTILE.values())
+    simulator.add_fault("event", machine_id=broken, state="error", error=everything, **request_of)
+    complaint = {"status": 412, "code": everything, "message": everything}
+    simulator.add_fault("status", machine_id=refused, **complaint, **request_of)
+    variables: dict[str, Any] = {f"{playbook}_run_id": RUN_ID, "rollback_reconnect": False, "prune_keep": 0}
+    # So long it is looked whether what failed was done after all.
+    variables["paperspace_connection"] = {"request_timeout": 2}
+    inventory = ansible.write("paperspace.yml", INVENTORY)
+    result = ansible.run(
+        *("ansible-playbook", f"community.paperspace.{playbook}", "-i", inventory, "-e", json.dumps(variables)), rc=2
+    )
+    assert_harmless(ansible, result)
+    # Of both machines, in the table and in the error of the host.
+    assert result.output.count("{{ 1/0 }} {% for x in %} {# hidden #} {{ lookup(") >= 4
+    found = {snapshot["id"]: snapshot for snapshot in simulator.snapshots()}
+    assert others <= set(found)
+    made = {(one["machineId"], one["name"]) for one in found.values() if one["id"] not in others}
+    assert {one for one in made if one[0] in sound} == ({(one, reached) for one in sound} if reached else set())
+    assert not {one for one in made if one[0] == refused} - {(refused, prepared)}
+
+
 @pytest.mark.parametrize("run_id", ["../../x", "/tmp/absolute", f"{RUN_ID}/../../x", f"{RUN_ID}\n", f"{RUN_ID}\0", "x"])
 @pytest.mark.parametrize("name", ["maintenance", "recover", "rollback", "snapshot"])
 def test_a_run_id_that_is_none_is_refused(ansible: Ansible, simulator: Simulator, name: str, run_id: str) -> None:
