@@ -31,7 +31,7 @@ EXAMPLES = r"""
     that: not problems
     fail_msg: "{{ problems | join(' ') }}"
   vars:
-    problems: "{{ [{'host': 'web1', 'machine_id': 'ps1a'}] | community.paperspace.target_problems }}"
+    problems: "{{ targets | community.paperspace.target_problems }}"
 """
 
 RETURN = r"""
