@@ -25,8 +25,6 @@ html_use_index = False
 highlight_language = "YAML+Jinja"
 default_role = "any"
 nitpicky = True
-# The page of the changelog is empty before the first release.
-suppress_warnings = ["toc.no_title"]
 
 # What the pages refer to in Ansible's own documentation. Its list of all labels would have to be downloaded.
 ANSIBLE = "https://docs.ansible.com/ansible/latest/"
