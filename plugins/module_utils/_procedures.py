@@ -204,15 +204,16 @@ def settle(task: Task, outcome: Outcome, states: Collection[str]) -> Procedure[M
         elif has_moved and machine.state == "ready":
             return machine
         else:
-            # A machine that is seen off may be on its way through it, as in a restore.
             if arrived is None or machine.state != arrived[0]:
                 arrived = machine.state, clock()
             waited = clock() - arrived[1]
-            if waited >= STATE_LAG:
+            # A machine that goes off may be on its way through it, as in a restore.
+            enough = 2 * STATE_LAG if has_moved and "ready" in states else STATE_LAG
+            if waited >= enough:
                 return machine
             # Once it is seen on its way it need not be waited for as long as a state may lag, so look early, then
             # rarely. The look comes at the first poll after the pause.
-            look_at = min(STATE_LAG, max(STATE_LAG / 4, 2 * waited))
+            look_at = min(enough, max(STATE_LAG / 4, 2 * waited))
             yield Pause(max(0.0, look_at - waited - QUICKEST_POLL))
 
 

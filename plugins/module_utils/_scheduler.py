@@ -105,6 +105,7 @@ class PageWatch(Generic[Item]):
         self._has_searched = False
         self._round = 0
         self._asked_for: set[str] = set()
+        self._has_more_to_ask_for = False
         self.is_behind = False
         self.last_error: PaperspaceError | None = None
 
@@ -132,6 +133,7 @@ class PageWatch(Generic[Item]):
     ) -> None:
         left = set(wanted)
         may_search = True
+        self._has_more_to_ask_for = False
         for dummy in range(-(-len(wanted) // LARGEST_PAGE)):
             known = left.intersection(self._page_of)
             may_search = may_search and len(known) < len(left)
@@ -151,7 +153,8 @@ class PageWatch(Generic[Item]):
         known = left.intersection(self._page_of)
         if known == left:
             self._search = None
-        self.is_behind = self._search is not None or any(self._shown[item_id] < self._round for item_id in known)
+        is_unread = self._search is not None or any(self._shown[item_id] < self._round for item_id in known)
+        self.is_behind = is_unread or self._has_more_to_ask_for
         if not self.is_behind:
             self._round = next(self._numbers)
 
@@ -188,6 +191,7 @@ class PageWatch(Generic[Item]):
         if not turns:
             self._asked_for.clear()
             turns = list(hidden)
+        self._has_more_to_ask_for = len(turns) > MOST_ASKED_FOR
         for item_id in turns[:MOST_ASKED_FOR]:
             self._asked_for.add(item_id)
             found[item_id] = self._one(item_id)
@@ -303,8 +307,8 @@ class Scheduler:
             youngest = max(self._waiting_since[procedure] for procedure in waiting)
             interval = self._interval_after(began - youngest)
             breath = min(interval, QUICKEST_POLL)
-            if self._interval is None and (self._event_watch.is_behind or self._machine_watch.is_behind):
-                interval, breath = QUICKEST_POLL, SHORTEST_BREATH
+            if self._event_watch.is_behind or self._machine_watch.is_behind:
+                interval, breath = min(interval, QUICKEST_POLL), min(breath, SHORTEST_BREATH)
             # Many pages take their time: that is part of the interval, but for a breath.
             self._next_poll = max(began + interval, self._clock() + breath)
 

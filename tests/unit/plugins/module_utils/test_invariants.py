@@ -279,6 +279,7 @@ class Invariants(RuleBasedStateMachine):
         begun = len(self.service.world.accepted)
         sent, done = len(self.fleet.writes()), len(self.service.done())
         kept = self.to_be_kept(task)
+        complete = {item["id"] for item in self.service.snapshots() if item["complete"]}
         client = self.fleet.client(adapter=Wire(self.fleet, trouble), **CONNECTION)
         ids = {"machine_ids": task.machine_ids} if task.machine_ids else {}
         wish = {**ids, **task.options, "wait_timeout": WAIT_TIMEOUT}
@@ -299,15 +300,25 @@ class Invariants(RuleBasedStateMachine):
             if each.what == "safety_snapshots"
         }
         assert kept <= {item["id"] for item in self.service.snapshots()}
-        accepted = [each for each in self.service.world.accepted[begun:] if self.is_of(task, each)]
+        accepted = [each for each in self.service.world.accepted[begun:] if each.snapshot_id not in self.foreign]
+        self.check_that_nothing_else_is_done(task, accepted, complete)
+        accepted = [each for each in accepted if each.what == task.counted]
         self.check_that_nothing_is_done_twice(task, accepted)
         if report is not None:
             for outcome in report.outcomes:
                 self.check_entry(task, outcome, accepted)
         return report
 
-    def is_of(self, task: Task, each: Done) -> bool:
-        return each.what == task.counted and each.snapshot_id not in self.foreign
+    def check_that_nothing_else_is_done(self, task: Task, accepted: list[Done], complete: set[str]) -> None:
+        """Nothing of another kind than what is asked for. C(complete): the snapshots that were good before."""
+        others = [each for each in accepted if each.what != task.counted]
+        if task.kind == "present":
+            # What a failed create of this name has left is in the way.
+            others = [each for each in others if (each.what, each.name) != ("deletes", task.name)]
+            assert not complete & {each.snapshot_id for each in accepted if each.what == "deletes"}
+        if task.kind == "restored":
+            others = [each for each in others if each.what != "safety_snapshots"]
+        assert not others
 
     def check_that_nothing_is_done_twice(self, task: Task, accepted: list[Done]) -> None:
         """One run does to each machine, or to each snapshot, at most once what it is asked for, and to no other."""

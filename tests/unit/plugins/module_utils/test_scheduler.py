@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.simulated_fleet import Fleet, InlineExecutor
+from unit.simulated_fleet import Fleet, InlineExecutor, statuses
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Listed
 from ansible_collections.community.paperspace.plugins.module_utils._errors import DeadlinePassed, InputError
@@ -438,3 +438,44 @@ def test_given_interval_is_kept_to() -> None:
     fleet.fault("event", method="POST", seconds=100)
     gaps = gaps_between_looks(fleet, begun(fleet, fleet.machine_id), interval=7.0)
     assert {round(gap, 6) for _waited, gap in gaps} == {7.0}
+
+
+@pytest.mark.parametrize("interval", [30.0, 60.0])
+def test_what_one_look_does_not_reach_does_not_wait_for_a_given_interval(interval: float) -> None:
+    fleet = Fleet(1200, is_history_whole=False)
+    machine_ids = fleet.machine_ids[::120]
+    for machine_id in machine_ids:
+        fleet.made_snapshot("before", machine_id)
+    fleet.later()
+    began = fleet.clock.now()
+    report = fleet.run(state="restored", name="before", machine_ids=machine_ids, wait_interval=interval)
+    assert statuses(report) == ["restored"] * 10
+    assert fleet.clock.now() - began < 4 * interval
+
+
+@pytest.mark.parametrize("cursor", ["null", "repeat"])
+def test_what_a_list_hides_does_not_wait_for_the_interval(cursor: str) -> None:
+    fleet = Fleet(600)
+    fleet.fault("cursor", cursor=cursor, method="GET")
+    began = fleet.clock.now()
+    assert statuses(fleet.run(name="new")) == ["created"] * 600
+    # Those that no page shows are asked for one by one, ten a look.
+    assert fleet.clock.now() - began < 600 / 10
+
+
+@pytest.mark.parametrize(
+    ("latency", "interval", "gap"),
+    [(0.0, None, 0.5), (1.0, None, 1.1), (1.0, 0.25, 1.1), (0.0, 0.25, 0.25), (1.0, 0.0625, 1.0625)],
+)
+def test_breath_between_looks_while_behind(latency: float, interval: float | None, gap: float) -> None:
+    fleet = Fleet(600, is_history_whole=False)
+    fleet.service.change_settings(latency_seconds=latency)
+    fleet.service.log.clear()
+
+    def look(machine_id: str) -> Procedure[None]:
+        yield NextLook(machine_id)
+
+    scheduler(fleet, wait=1e6, interval=interval).run([look(machine_id) for machine_id in fleet.machine_ids[::120]])
+    at = [entry.at for entry in fleet.service.log]
+    assert len(at) == 5
+    assert {round(later - earlier, 6) for earlier, later in itertools.pairwise(at)} == {gap}
