@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -58,7 +60,16 @@ def drop_contents(_app: Any, doctree: nodes.document) -> None:
             topic.parent.remove(topic)
 
 
+def find_pictures(app: Any, doctree: nodes.document) -> None:
+    """Take pictures from where the guides point to: antsibull-docs copies the guides without them."""
+    guides = Path(__file__).parents[1] / "docsite" / "rst"
+    for picture in doctree.findall(nodes.image):
+        picture["uri"] = "/" + os.path.relpath(guides / picture["uri"], app.srcdir)
+
+
 def setup(app: Any) -> dict[str, Any]:
     app.connect("doctree-read", drop_contents)
+    # Before Sphinx looks for them.
+    app.connect("doctree-read", find_pictures, priority=400)
     app.connect("missing-reference", refer_to_ansible)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

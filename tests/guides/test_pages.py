@@ -47,6 +47,17 @@ def test_blocks_are_found_whatever_their_form() -> None:
             assert not re.search(r"~~~|<pre|<code", text)
 
 
+def test_pictures_are_there() -> None:
+    shown = []
+    for page in pages():
+        path = COLLECTION / page
+        names = re.findall(r"^(?:!\[.+?\]\(|\.\. (?:figure|image):: )([^\s)]+)", path.read_text("utf-8"), re.MULTILINE)
+        shown += [(path.parent / name).resolve() for name in names]
+        # GitHub shows nothing of it.
+        assert ".. raw::" not in path.read_text("utf-8")
+    assert set(shown) == set(COLLECTION.resolve().glob("docs/*.svg"))
+
+
 def test_guides_are_registered() -> None:
     sections = yaml.safe_load((COLLECTION / "docs/docsite/extra-docs.yml").read_text("utf-8"))["sections"]
     registered = [guide for one in sections for guide in one["toctree"]]
@@ -92,11 +103,17 @@ def test_each_folder_is_explained_once() -> None:
     ]
     named = [name for line in table for name in re.findall(r"`([^`]+)`", line.split("|")[1])]
     assert len(named) == len(set(named))
-    folders = {"changelogs", "docs/docsite", "docs/site", "extensions", "meta", "playbooks", "roles", "tools"}
-    for parent in ("plugins", "tests"):
-        paths = [
-            path for path in (COLLECTION / parent).iterdir() if path.is_dir() and not path.name.startswith((".", "_"))
-        ]
-        folders |= {f"{parent}/{path.name}" for path in paths if path.name != "output"}
+    # What git ignores is no part of the project; the sessions work on copies that git does not know.
+    ignored = {line.strip("/") for line in (COLLECTION / ".gitignore").read_text("utf-8").splitlines()} | {".git"}
+    folders = set()
+    for top in (path for path in COLLECTION.iterdir() if path.is_dir() and path.name not in ignored):
+        inside = [path for path in top.iterdir() if path.name not in ignored]
+        if top.name not in ("docs", "plugins", "tests"):
+            folders.add(top.name)
+            continue
+        below = {f"{top.name}/{path.name}" for path in inside if path.is_dir()}
+        folders |= below - ignored
+        if any(path.is_file() for path in inside):
+            folders.add(top.name)
     assert folders == {name for name in named if (COLLECTION / name).is_dir()}
     assert all((COLLECTION / name).exists() for name in named)
