@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,10 @@ from typing import Any
 import pytest
 import requests
 import yaml
+
+# What a shell starts in the background ignores Ctrl-C, and so would everything that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COLLECTION = Path(__file__).parents[1]
 KEY = "k3y-t0-n0b0dy-a1b2c3"

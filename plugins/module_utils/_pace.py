@@ -57,34 +57,34 @@ class Places:
     def __init__(self, count: int) -> None:
         self._lock = threading.Lock()
         self._free = count
-        self._queue: deque[threading.Lock] = deque()
+        self._queue: deque[threading.Event] = deque()
 
     def __enter__(self) -> None:
-        gate = threading.Lock()
-        with self._lock:
-            if self._free:
-                self._free -= 1
-                return
-            gate.acquire()
-            self._queue.append(gate)
+        turn = threading.Event()
         try:
-            gate.acquire()
-        except BaseException:
-            # An interrupt: whoever leaves must not hand a place to somebody who is gone.
             with self._lock:
-                was_waiting = gate in self._queue
-                if was_waiting:
-                    self._queue.remove(gate)
-            if not was_waiting:
-                self.__exit__()
+                self._queue.append(turn)
+                self._hand_out()
+            turn.wait()
+        except BaseException:
+            # An interrupt: nobody must hand a place to somebody who is gone, nor may this one's be lost.
+            with self._lock:
+                if turn in self._queue:
+                    self._queue.remove(turn)
+                elif turn.is_set():
+                    self._free += 1
+                    self._hand_out()
             raise
 
     def __exit__(self, *_error: object) -> None:
         with self._lock:
-            if self._queue:
-                self._queue.popleft().release()
-            else:
-                self._free += 1
+            self._free += 1
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        while self._free and self._queue:
+            self._free -= 1
+            self._queue.popleft().set()
 
 
 class Rate:
