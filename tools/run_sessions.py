@@ -18,8 +18,9 @@ ROOT = Path(__file__).parent.parent
 NOX = [sys.executable, "-m", "nox", "--noxfile", str(ROOT / "noxfile.py")]
 # What the sessions need most is time of the processor; with more of them at once on few cores none gets done sooner.
 AT_ONCE = 2
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # nox ends with 0 when it has skipped a session.
-SKIPPED = re.compile(r"^nox > (.*\bskipped\b.*)$", re.MULTILINE)
+SKIPPED = re.compile(r"^nox > (Session \S+ skipped\b.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ def selected_sessions(selection: list[str]) -> list[str]:
     return [entry["session"] for entry in json.loads(listed.stdout)]
 
 
+def reasons_to_skip(output: str) -> list[str]:
+    """The lines in which nox says that it has skipped a session, and why."""
+    return SKIPPED.findall(COLOUR.sub("", output))
+
+
 def run(session: str) -> Outcome:
     print(f"started {session}", flush=True)
     began = time.monotonic()
@@ -48,7 +54,7 @@ def run(session: str) -> Outcome:
         errors="replace",
         check=False,
     )
-    status = "failed" if finished.returncode else "skipped" if SKIPPED.search(finished.stdout) else "passed"
+    status = "failed" if finished.returncode else "skipped" if reasons_to_skip(finished.stdout) else "passed"
     return Outcome(session, status, time.monotonic() - began, finished.stdout)
 
 
@@ -70,7 +76,7 @@ def main() -> int:
     failed = [outcome.session for outcome in outcomes if outcome.status == "failed"]
     skipped = [outcome.session for outcome in outcomes if outcome.status == "skipped"]
     if skipped:
-        reasons = [line for outcome in outcomes for line in SKIPPED.findall(outcome.output)]
+        reasons = [line for outcome in outcomes for line in reasons_to_skip(outcome.output)]
         print("\n".join(["Skipped:", *(f"  {line}" for line in reasons)]))
     if failed or len(skipped) == len(outcomes):
         print(f"FAILED: {', '.join(failed) or 'no session ran'}")

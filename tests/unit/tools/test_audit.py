@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -55,13 +55,8 @@ def test_dependencies_for_development_are_documented_with_reasons() -> None:
 
 
 @pytest.fixture
-def audit() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("audit", ROOT / "tools" / "audit.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def audit(tool: Callable[[str], ModuleType]) -> ModuleType:
+    return tool("audit")
 
 
 CLEAN = {"name": "requests", "version": "2.34.2", "vulns": []}
