@@ -15,15 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import yaml
 
-from ansible_fixtures import Ansible, Simulator
-
 if TYPE_CHECKING:
-    from ansible_fixtures import Result
-
-pytestmark = pytest.mark.xdist_group("examples")
+    from ansible_fixtures import Ansible, Simulator
 
 COLLECTION = "community.paperspace."
 SNAPSHOT, SNAPSHOT_INFO = f"{COLLECTION}paperspace_snapshot", f"{COLLECTION}paperspace_snapshot_info"
@@ -387,32 +382,21 @@ def write_playbooks(ansible: Ansible) -> None:
         ansible.write(name, [{"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.raw": note}]}])
 
 
-@dataclass
-class Playbook:
-    result: Result
-    runs: dict[str, Run]
-
-
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory, collections: Path, simulator_process: Simulator) -> Playbook:
-    simulator = simulator_process
-    simulator.reset()
+def played(ansible: Ansible, simulator: Simulator, texts: Mapping[str, str]) -> dict[str, Run]:
+    """What came of all examples, by their plugins."""
     simulator.add_machine("app1", region="West Coast (CA1)")
     simulator.add_machine("app2", state="off")
     ids = simulator.ids()
-    ansible = Ansible(tmp_path_factory.mktemp("examples"), collections, simulator)
-    kept = ansible.folder / "kept"
     write_playbooks(ansible)
-    texts = of_tasks(documented(ansible))
-    plays = [
-        play_of(name, case, examples_of(texts[name], ids), simulator) for name, case in CASES.items() if texts.get(name)
-    ]
-    facts = ", ".join(fact_of(name) for name in CASES if texts.get(name))
+    plays = [play_of(name, case, examples_of(texts[name], ids), simulator) for name, case in CASES.items()]
+    kept = ansible.folder / "kept"
+    facts = ", ".join(map(fact_of, CASES))
     keep = {"content": f"{{{{ [{facts}] | join('\n') }}}}", "dest": str(kept), "mode": "0600"}
     plays += [{"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.copy": keep}]}]
     own: dict[str, Any] = {name: {} for name, case in CASES.items() if not case.hosts}
     inventory = ansible.write("own.yml", {"own": {"hosts": own, "vars": {"ansible_connection": "local"}}})
     result = ansible.playbook(plays, "-i", simulator.inventory, "-i", inventory)
+    assert "DEPRECATION" not in result.output, result.output
     runs = {}
     for line in kept.read_text("utf-8").splitlines():
         name, dummy, content = line.partition(": ")
@@ -421,25 +405,23 @@ def played(tmp_path_factory: pytest.TempPathFactory, collections: Path, simulato
         counts = {what: after[what] - before[what] for what in after if after[what] != before[what]}
         sources = [str(simulator.inventory), str(inventory)]
         runs[name] = Run(found["results"], counts, ids, simulator, ansible.folder, sources)
-    return Playbook(result, runs)
+    return runs
 
 
-def test_all_examples_are_tried(ansible: Ansible) -> None:
+def test_examples_do_what_they_say(ansible: Ansible, simulator: Simulator) -> None:
     documentation = documented(ansible)
-    tried = of_tasks(documentation)
-    assert set(tried) == set(CASES)
-    assert all(tried.values())
+    texts = of_tasks(documentation)
+    assert set(texts) == set(CASES)
+    assert all(texts.values())
     others = {name for kind, plugins in documentation.items() if kind not in OF_TASKS for name in plugins}
     assert others == {"paperspace", "guard_ledger"}, "test_inventory.py tries the inventory's; the callback has none"
     assert not documentation["callback"]["guard_ledger"]
-
-
-def test_nothing_is_deprecated(played: Playbook) -> None:
-    assert "DEPRECATION" not in played.result.output
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_examples_do_what_they_say(name: str, played: Playbook) -> None:
-    run, case = played.runs[name], CASES[name]
-    assert [result["changed"] for result in run.results[: len(case.changed)]] == case.changed
-    case.check(run)
+    wrong = {}
+    for name, run in played(ansible, simulator, texts).items():
+        case = CASES[name]
+        try:
+            assert [result["changed"] for result in run.results[: len(case.changed)]] == case.changed
+            case.check(run)
+        except AssertionError as error:
+            wrong[name] = str(error)
+    assert not wrong, "\n\n".join(f"{name}: {problem}" for name, problem in wrong.items())
