@@ -192,7 +192,9 @@ class Transport:
     def _connection_error(self, method: str, path: str, error: Exception) -> PaperspaceError:
         where = f"{method} {path} at {self._connection.api_url}"
         words = self._shown(_innermost(error), 200)
-        if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        # urllib3 1 compares the host's name itself, and says so in a way of its own.
+        is_distrusted = "CERTIFICATE_VERIFY_FAILED" in str(error) or "CertificateError" in str(error)
+        if isinstance(error, requests.exceptions.SSLError) and is_distrusted:
             return Refused(
                 f"{where}: the server's certificate is not trusted; nothing was sent. "
                 "Install the certificate authority, or set validate_certs to false.",
