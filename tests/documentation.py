@@ -172,6 +172,20 @@ def section(page: str, title: str) -> list[Block]:
     return Part(page, (title,)).blocks()
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A block that was saved, and what was written where."""
+
+    block: Block
+    path: Path
+    text: str
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file still is what the documentation has."""
+        return self.path.is_file() and self.path.read_text("utf-8") == self.text
+
+
 @dataclass
 class Reader:
     """Somebody at a shell, who saves and types what the documentation has."""
@@ -181,7 +195,7 @@ class Reader:
     values: dict[str, str] = field(default_factory=dict)
     """What the reader puts in for words of the documentation, as it asks for. C(RUN_ID) is a run id anywhere."""
     results: list[Result] = field(default_factory=list)
-    saved: dict[str, Block] = field(default_factory=dict)
+    saved: dict[str, Saved] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     mark: str = field(default_factory=lambda: secrets.token_hex(8))
     _shell: subprocess.Popen[bytes] | None = None
@@ -221,17 +235,18 @@ class Reader:
             self.follow(block, fails=fails)
 
     def save(self, block: Block, name: str | None = None) -> Path:
-        """Save a file under its caption. It counts as used when a command, or a file that one names, names it."""
+        """Save a file under its caption. Whoever names it uses it, as long as it is unchanged."""
         name = name or block.caption
         assert name, block.name
         # An absolute path is one of the reader's computer, for which the test gives another.
         path = self.folder / self.with_values(name)
         assert path.is_relative_to(self.folder), path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.with_values(block.text), "utf-8")
+        text = self.with_values(block.text)
+        path.write_text(text, "utf-8")
         if block.text.startswith("#!"):
             path.chmod(0o755)
-        self.saved[name] = block
+        self.saved[name] = Saved(block, path, text)
         return path
 
     def see(self, block: Block) -> None:
@@ -294,10 +309,10 @@ class Reader:
             self._note_use(name)
 
     def _note_use(self, text: str) -> None:
-        for name, block in self.saved.items():
-            if Path(name).name in text and block.name not in self.used:
-                self.used.add(block.name)
-                self._note_use(block.text)
+        for name, saved in self.saved.items():
+            if Path(name).name in text and saved.block.name not in self.used and saved.is_there:
+                self.used.add(saved.block.name)
+                self._note_use(saved.block.text)
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._shell is None:

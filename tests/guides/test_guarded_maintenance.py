@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 from documentation import SNAPSHOT, WEB, Part, Reader, follows, section, state
 
-from e2e.playbooks import INSTALL
-
 GUARDED = "docs/docsite/rst/guarded_maintenance.rst"
 
 
@@ -38,6 +36,22 @@ def health() -> Iterator[int]:
         server.shutdown()
 
 
+# Takes the options of a module that must not run here, and brings the new version to the machine.
+STAND_IN = """
+import pathlib
+import yaml
+from ansible.modules import {module}
+from ansible.plugins.action import ActionBase
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        unknown = set(self._task.args) - set(yaml.safe_load({module}.DOCUMENTATION)["options"])
+        if unknown:
+            return dict(failed=True, msg="no options of {module}: " + str(unknown))
+        pathlib.Path(self._templar.template(task_vars["disk"]), "opt/app/version").write_text("2.0\\n")
+        return dict(changed=True)
+"""
+
 SHOWN_TO_RUN = ("A first run", "Waves, soak, budget and scope", "Verification playbooks", "Recover")
 
 
@@ -47,10 +61,14 @@ def test_guarded_maintenance(reader: Reader, health: int) -> None:
     reader.values |= {"localhost:8080": f"127.0.0.1:{health}", "maintenance_soak: 600": "maintenance_soak: 0.1"}
     patch, first = section(GUARDED, "A first run")
     [verify] = section(GUARDED, "Verification playbooks")
-    reader.save(patch)
+    for module in ("apt", "reboot"):
+        reader.values[f"ansible.builtin.{module}:"] = f"{module}_here:"
+        (reader.folder / "action_plugins").mkdir(exist_ok=True)
+        (reader.folder / f"action_plugins/{module}_here.py").write_text(STAND_IN.format(module=module))
+    reader.values["become: true"] = "gather_facts: false"
+    # The commands of simulated machines run on this one.
+    assert "ansible.builtin" not in reader.save(patch).read_text()
     reader.save(verify)
-    reader.type("ansible-playbook --syntax-check -i my.paperspace.yml patch.yml")
-    reader.ansible.write("patch.yml", [{"hosts": "web", "gather_facts": False, "tasks": [INSTALL]}])
     reader.follow(first)
     assert [state(reader.simulator)[host] for host in WEB] == [("2.0", "ok")] * 3
     recover, undo = section(GUARDED, "Recover")
@@ -59,7 +77,7 @@ def test_guarded_maintenance(reader: Reader, health: int) -> None:
 
     reader.follow_all(section(GUARDED, "Waves, soak, budget and scope"))
     # Each wave is maintained, and then verified.
-    task = r"^TASK \[(Install the new version|Ask the application how it is)\]"
+    task = r"^TASK \[(Upgrade all packages|Ask the application how it is)\]"
     played = re.findall(task, reader.last.output, re.MULTILINE)
     assert len(played) == 2 * len(re.findall(r"^Wave \d of \d", reader.last.output, re.MULTILINE)) > 2
     assert [state(reader.simulator)[host][0] for host in WEB] == ["2.0"] * 3
