@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import yaml
-from documentation import FOLLOWED, NOT_FOLLOWED, all_blocks, blocks_of, pages
+from documentation import FOLLOWED, NOT_FOLLOWED, Reader, all_blocks, blocks_of, pages
 from integration import test_guide
 
 from ansible_fixtures import COLLECTION
@@ -56,6 +56,16 @@ def test_pictures_are_there() -> None:
         # GitHub shows nothing of it.
         assert ".. raw::" not in path.read_text("utf-8")
     assert set(shown) == set(COLLECTION.resolve().glob("docs/*.svg"))
+
+
+def test_file_that_was_changed_is_not_followed(reader: Reader) -> None:
+    block = next(block for block in all_blocks() if block.caption)
+    reader.save(block).write_text("another")
+    reader.use(str(block.caption))
+    assert not reader.used
+    reader.save(block)
+    reader.use(str(block.caption))
+    assert reader.used == {block.name}
 
 
 def test_guides_are_registered() -> None:
