@@ -168,7 +168,7 @@ def guides(session: nox.Session) -> None:
 def integration(session: nox.Session, core: str) -> None:
     """Real `ansible-playbook` runs, two at a time, each against a simulator of its own."""
     install(session, core_requirement(core), "integration.txt")
-    pytest(session, "tests/integration", "--numprocesses=2", "--dist=loadgroup")
+    pytest(session, "tests/integration", "--numprocesses=2", "--dist=loadfile")
 
 
 @nox.session

@@ -170,7 +170,8 @@ def _run(client: Client, wish: MachineWish, check_mode: bool, executor: Executor
         progress.begin(due, client.clock())
         if not wish.state:
             recent = reader.recent(len(due))
-        task = Task(client, recent, wish.wait, wish.wait_timeout, progress=progress)
+        is_joined = wish.state != "restarted"
+        task = Task(client, recent, wish.wait, wish.wait_timeout, progress=progress, is_joined=is_joined)
         procedures = [
             watched(task, outcome, _change(task, outcome, machines[outcome.machine_id], wish)) for outcome in due
         ]

@@ -57,6 +57,8 @@ class Task:
     # The ids of events that cannot be what a request did whose answer is lost: they are another request's.
     settled_events: set[str] = field(default_factory=set)
     progress: Progress = NO_PROGRESS
+    # Whether the same task run again waits for what this one began, or does it once more.
+    is_joined: bool = True
     # What new snapshots there are, where that is read for the whole fleet.
     feed: Feed | None = None
 
@@ -298,6 +300,9 @@ def _look_once(find: Callable[[], T | None]) -> Procedure[T | None]:
     return found
 
 
+_DONE_AGAIN = "the same task run again would do it once more"
+
+
 def _on_timeout(task: Task, outcome: Outcome) -> str:
     waited = f"within wait_timeout ({task.wait_timeout:g} s)"
     if outcome.doubt:
@@ -306,12 +311,11 @@ def _on_timeout(task: Task, outcome: Outcome) -> str:
     if has_ended and outcome.waits_for:
         return f"{outcome.waits_for} {waited}. The work may still finish (event {outcome.event_id})."
     if outcome.event_id and not has_ended:
-        return (
-            f"Event {outcome.event_id} did not end {waited}. The work may still finish; "
-            "run the same task again to wait for it."
-        )
+        advice = "run the same task again to wait for it" if task.is_joined else _DONE_AGAIN
+        return f"Event {outcome.event_id} did not end {waited}. The work may still finish; {advice}."
     if outcome.was_sent:
-        return f"It was sent, but what became of it did not show {waited}. Run the same task again to see. {_LOOK}"
+        advice = "Run the same task again to see" if task.is_joined else _DONE_AGAIN.capitalize()
+        return f"It was sent, but what became of it did not show {waited}. {advice}. {_LOOK}"
     if outcome.waits_for:
         return f"{outcome.waits_for} and did not become free {waited}; nothing was begun."
     return f"Its turn did not come {waited}; nothing was begun."

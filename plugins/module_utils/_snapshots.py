@@ -115,7 +115,8 @@ def _carry_out(
     machine_count = len({action.outcome.machine_id for action in due})
     feed = reader.feed() if any(action.snapshot is None for action in due) else None
     recent = reader.recent(machine_count)
-    task = Task(client, recent, wish.wait, wish.wait_timeout, progress=progress, feed=feed)
+    is_joined = wish.state != "restored"
+    task = Task(client, recent, wish.wait, wish.wait_timeout, progress=progress, feed=feed, is_joined=is_joined)
     procedures = [
         one_after_another(
             [

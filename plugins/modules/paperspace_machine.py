@@ -112,7 +112,8 @@ machines:
         - What became of it. V(started), V(stopped), V(restarted), V(updated) (only settings changed) or V(unchanged).
         - In check mode V(would_start), V(would_stop), V(would_restart) or V(would_update).
         - V(pending), V(timed_out), V(failed), V(unsure) and V(skipped) mean the same as in
-          M(community.paperspace.paperspace_snapshot). After an event that ends in error without a reason only a restart
+          M(community.paperspace.paperspace_snapshot). A restart that has timed out is done once more when the same
+          task is run again. After an event that ends in error without a reason only a restart
           is V(unsure); of the others the machine's state shows whether they were done.
       type: str
       sample: started

@@ -156,8 +156,8 @@ snapshots:
         - What became of it. V(created), V(unchanged), V(renamed), V(deleted) or V(restored).
         - In check mode V(would_create), V(would_rename), V(would_delete) or V(would_restore).
         - V(pending) when it was begun and O(wait=false).
-        - V(timed_out) when it did not end within O(wait_timeout). The work may still finish; the same task run again
-          waits for it.
+        - V(timed_out) when it did not end within O(wait_timeout). The work may still finish. The same task run again
+          waits for it; a restore it then does once more.
         - V(failed) when it is known not to have been done.
         - V(unsure) when the API does not show whether it was done; RV(snapshots[].error) says what is known. So it is
           when the event of a create or a restore ends in error without a reason, when the answer to a request

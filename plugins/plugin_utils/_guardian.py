@@ -65,7 +65,7 @@ _OWN_ENDS = (0, 2, 4, 6)
 _SAID_ALL = (0, 2, 6)
 _LIST_HOSTS = "--list-hosts"
 # What is advised when a task of a module has not waited long enough; a guarded run has no such task.
-_ADVICE = re.compile(r"(?:; r|\. R)un the same task again[^.]*")
+_ADVICE = re.compile(r"(?:; |\. )(?:run the same task again|the same task run again)[^.]*", re.IGNORECASE)
 _DOING = {"present": "Taking snapshots", "absent": "Deleting snapshots", "restored": "Restoring snapshots"}
 
 

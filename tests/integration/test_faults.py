@@ -154,8 +154,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory, collections: Path) -> Iterato
         }
 
 
-# What begins them all has to be in one process.
-@pytest.mark.xdist_group("cells")
 @pytest.mark.parametrize("cell", sampled(), ids=str)
 def test_cell(runs: dict[Cell, Future[Run]], cell: Cell) -> None:
     run = runs[cell].result()

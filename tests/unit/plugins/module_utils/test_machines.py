@@ -349,3 +349,18 @@ def test_settings_whose_every_answer_is_lost_are_sent_no_more_often_than_retries
     assert result["status"] == "failed"
     assert "500" in str(result["error"])
     assert len(fleet.writes()) == 4
+
+
+@pytest.mark.parametrize(
+    ("state", "advice"),
+    [
+        ("stopped", "run the same task again to wait for it"),
+        ("restarted", "the same task run again would do it once more"),
+    ],
+)
+def test_what_the_same_task_would_do_is_told_when_it_times_out(state: str, advice: str) -> None:
+    fleet = Fleet()
+    fleet.fault("event", method="PATCH", state="stuck")
+    result = only(fleet.change(state=state, wait_timeout=100))
+    assert result["status"] == "timed_out"
+    assert str(result["error"]).endswith(f"The work may still finish; {advice}.")

@@ -559,6 +559,16 @@ def test_what_an_event_in_error_did_is_unsure_when_it_cannot_be_looked_up(wish: 
     assert str(result["event_id"]) in str(result["error"])
 
 
+def test_nobody_is_told_to_repeat_a_restore_lightly() -> None:
+    fleet = Fleet()
+    fleet.made_snapshot("before")
+    fleet.later()
+    fleet.fault("event", method="POST", path=".*/restore", state="stuck")
+    result = only(fleet.run(state="restored", name="before", wait_timeout=100))
+    assert result["status"] == "timed_out"
+    assert str(result["error"]).endswith("the same task run again would do it once more.")
+
+
 def test_stuck_create_times_out_and_the_rerun_joins_it() -> None:
     fleet = Fleet(snapshot_seconds=400.0)
     report = fleet.run(name="before", wait_timeout=100)
