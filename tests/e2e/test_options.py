@@ -213,9 +213,10 @@ def test_ansible_runner(controller: Controller) -> None:
     (controller.folder / "runner").mkdir()
     run = controller.start(sys.executable, "-c", RUNNER, json.dumps(settings)).wait()
     assert "status: failed" in run.output, run.output
-    # The runner itself writes down the environment of its command.
-    for file in controller.folder.glob("runner/artifacts/*/command"):
-        file.unlink()
+    # The runner itself writes down the environment of its command: SECURITY.md tells of it.
+    [command] = controller.folder.glob("runner/artifacts/*/command")
+    assert controller.simulator.key in command.read_text()
+    command.unlink()
     controller.check(run, {"web1": OK, "web2": FAILED, "web3": OK})
     events = [json.loads(file.read_text()) for file in controller.folder.glob("runner/artifacts/*/job_events/*.json")]
     said = "".join(event["stdout"] for event in events)
