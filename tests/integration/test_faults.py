@@ -60,6 +60,9 @@ def prepare(simulator: Simulator, cell: Cell, ids: list[str]) -> None:
     """Machines and snapshots as the operation needs them, and the rules of the fault."""
     operation = cell.operation
     simulator.settings(busy=cell.busy)
+    for machine in simulator.machines():
+        simulator.add_snapshot(machine["id"], "theirs")
+        simulator.add_snapshot(machine["id"], "automatic", auto=True)
     headers = {"Authorization": f"Bearer {simulator.key}"}
     for machine_id in ids:
         if operation.needs_snapshot:
@@ -114,6 +117,9 @@ class Run:
     hit: list[str]
     result: dict[str, Any]
     done: list[dict[str, Any]]
+    # By id, when the task began and when it ended.
+    snapshots_before: dict[str, dict[str, Any]]
+    snapshots: dict[str, dict[str, Any]]
 
 
 @contextmanager
@@ -138,10 +144,16 @@ def run_of(cell: Cell, number: int, folder: Path, collections: Path) -> Run:
         prepare(simulator, cell, ids)
         add_faults(simulator, cell, hit)
         before = len(simulator.control("GET", "/done"))
+        snapshots_before = by_id(simulator.snapshots())
         result = Ansible(folder, collections, simulator).task(task_of(cell, ids, number))
         assert any(rule["applied"] for rule in simulator.control("GET", "/faults")), "the fault hit nothing"
         done = simulator.control("GET", "/done")[before:]
-    return Run(ids, ids if cell.hits_everyone else hit, result, done)
+        snapshots = by_id(simulator.snapshots())
+    return Run(ids, ids if cell.hits_everyone else hit, result, done, snapshots_before, snapshots)
+
+
+def by_id(items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {item["id"]: item for item in items}
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +183,28 @@ def test_cell(runs: dict[Cell, Future[Run]], cell: Cell) -> None:
         if not (is_done and cell.operation.is_repeatable):
             assert counts[machine_id] == is_done
     assert {each["what"] for each in done} <= {cell.operation.counted, "safety_snapshots"}
+
+    for entry in entries:
+        assert (entry["error"] is None) == (entry["status"] not in BAD)
+        if entry["status"] == cell.operation.status and cell.operation.module == "snapshots":
+            assert_entry_is_true(cell, entry, run)
+    foreign = {key: item for key, item in run.snapshots_before.items() if item["name"] != "old"}
+    assert len(foreign) == 10
+    assert foreign.items() <= run.snapshots.items()
+
+
+def assert_entry_is_true(cell: Cell, entry: dict[str, Any], run: Run) -> None:
+    """What it says is done is what the simulator has."""
+    if cell.operation.name == "delete":
+        assert run.snapshots_before[entry["id"]]["name"] == "old"
+        assert entry["id"] not in run.snapshots
+        return
+    snapshot = run.snapshots[entry["id"]]
+    assert (snapshot["machineId"], snapshot["name"]) == (entry["machine_id"], entry["name"])
+    assert snapshot["complete"]
+    assert not snapshot["isAutoSnapshot"]
+    restored = {each["snapshot_id"] for each in run.done if each["what"] == "restores"}
+    assert (entry["id"] in restored) == (cell.operation.counted == "restores")
 
 
 def test_sample_is_of_all_kinds() -> None:
