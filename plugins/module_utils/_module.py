@@ -44,7 +44,8 @@ class Work(Protocol):
 
     def __call__(
         self, client: Client, options: Mapping[str, Any], *, check_mode: bool, progress: Progress
-    ) -> dict[str, Any]: ...
+    ) -> dict[str, Any]:
+        """Do it, or foretell it in check mode."""
 
 
 def result_of(

@@ -36,10 +36,12 @@ V = TypeVar("V")
 
 class _OfMachine(Protocol):
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Its own id."""
 
     @property
-    def machine_id(self) -> str | None: ...
+    def machine_id(self) -> str | None:
+        """The id of the machine that it is of, if any."""
 
 
 Item = TypeVar("Item", bound=_OfMachine)

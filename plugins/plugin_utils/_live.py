@@ -13,7 +13,8 @@ from typing import Protocol
 class Display(Protocol):
     """As much of Ansible's display as is needed here."""
 
-    def display(self, msg: str) -> object: ...
+    def display(self, msg: str) -> object:
+        """Show a line."""
 
 
 def _kept_output() -> int | None:

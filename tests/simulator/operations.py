@@ -83,8 +83,11 @@ class Call:
 class Addresses(Protocol):
     """Where machines get their addresses from. Each call gives one never given before."""
 
-    def public(self) -> str: ...
-    def private(self) -> str: ...
+    def public(self) -> str:
+        """Of the internet."""
+
+    def private(self) -> str:
+        """Of a private network."""
 
 
 class PrivateRanges:
@@ -105,11 +108,20 @@ class PrivateRanges:
 class Disks(Protocol):
     """The machines' disks. The service tells what happens to them; machines without a disk ignore it."""
 
-    def create(self, machine: Machine) -> None: ...
-    def remove(self, machine: Machine) -> None: ...
-    def snapshot(self, machine: Machine, snapshot_id: str) -> None: ...
-    def remove_snapshot(self, snapshot_id: str) -> None: ...
-    def restore(self, machine: Machine, snapshot_id: str) -> None: ...
+    def create(self, machine: Machine) -> None:
+        """A machine is made."""
+
+    def remove(self, machine: Machine) -> None:
+        """A machine is gone for good."""
+
+    def snapshot(self, machine: Machine, snapshot_id: str) -> None:
+        """The disk as it is now is kept."""
+
+    def remove_snapshot(self, snapshot_id: str) -> None:
+        """What was kept is gone, if there was anything."""
+
+    def restore(self, machine: Machine, snapshot_id: str) -> None:
+        """The disk is again what was kept."""
 
 
 class NoDisks:

@@ -155,14 +155,23 @@ class Event:
 
 class Record(Protocol):
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Its own id."""
+
     @property
-    def sequence(self) -> int: ...
+    def sequence(self) -> int:
+        """Later ones have higher numbers."""
+
     @property
-    def machine_id(self) -> str: ...
+    def machine_id(self) -> str:
+        """The id of the machine that it is of."""
+
     @property
-    def name(self) -> str: ...
-    def visible(self, now: float) -> bool: ...
+    def name(self) -> str:
+        """What it is called."""
+
+    def visible(self, now: float) -> bool:
+        """Whether the API shows it yet."""
 
 
 RecordT = TypeVar("RecordT", bound=Record)

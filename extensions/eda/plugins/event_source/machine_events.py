@@ -173,11 +173,13 @@ logger = logging.getLogger("community.paperspace.machine_events")
 
 
 class Queue(Protocol):
-    async def put(self, event: dict[str, Any], /) -> Any: ...
+    async def put(self, event: dict[str, Any], /) -> Any:
+        """Add an event, and wait while there is no room."""
 
 
 class FeedbackQueue(Protocol):
-    async def get(self) -> Any: ...
+    async def get(self) -> Any:
+        """Wait for the next entry."""
 
 
 class Stopped(Exception):
