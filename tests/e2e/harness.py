@@ -53,7 +53,7 @@ FAILED = Fate("rolled_back", ("failed",), "restored")
 UNREACHABLE = Fate("rolled_back", ("unreachable",), "restored")
 INCOMPLETE = Fate("rolled_back", ("incomplete",), "restored")
 # What stops the playbook ends the connection of a running task too, and that may be told first.
-CUT_SHORT = Fate("rolled_back", ("incomplete", "unreachable", "failed"), "restored")
+CUT_SHORT = Fate("rolled_back", ("incomplete", "unreachable"), "restored")
 # Where releases of ansible-core differ in which hosts they say a playbook that breaks down has failed on.
 LOST = Fate("rolled_back", ("failed", "incomplete"), "restored")
 # Well maintained itself, and rolled back with its wave or fleet.

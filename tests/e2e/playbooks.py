@@ -64,10 +64,10 @@ def cut_off(*hosts: str, **keywords: Any) -> Task:
 def blip(*hosts: str, **keywords: Any) -> Task:
     """A task during which these hosts are gone from the network, for a second or so."""
     # The one that brings it back takes it down too: what has no session of its own yet would die of that.
-    blip = "echo down > {{ disk }}/etc/network; sleep 1; echo up > {{ disk }}/etc/network"
+    down_and_up = "echo down > {{ disk }}/etc/network; sleep 1; echo up > {{ disk }}/etc/network"
     return {
         "name": "Restart the network",
-        "ansible.builtin.shell": f"setsid sh -c '{blip}' </dev/null >/dev/null 2>&1 & sleep 9",
+        "ansible.builtin.shell": f"setsid sh -c '{down_and_up}' </dev/null >/dev/null 2>&1 & sleep 9",
         "when": only(*hosts),
         **keywords,
     }
