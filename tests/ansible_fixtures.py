@@ -142,9 +142,9 @@ class Simulator:
 
 
 @contextlib.contextmanager
-def started_simulator(folder: Path, key: str) -> Iterator[Simulator]:
+def started_simulator(folder: Path, key: str, *options: str) -> Iterator[Simulator]:
     """A simulator of five machines, with its files in the folder."""
-    command = [sys.executable, "-m", "simulator", "--port", "0", "--machines", "5", "--with-parent"]
+    command = [sys.executable, "-m", "simulator", "--port", "0", "--machines", "5", "--with-parent", *options]
     command += ["--dir", str(folder), "--key", key, "--settings", json.dumps(SETTINGS)]
     environment = {**os.environ, "PYTHONPATH": str(COLLECTION / "tests")}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:

@@ -331,7 +331,9 @@ class Reader:
         """End the shell and all that was started in it."""
         if self._shell is None:
             return
-        self._shell.communicate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            # A command that has not ended in time, which a test failed for, would never let the shell end.
+            self._shell.communicate(timeout=10)
         end = time.monotonic() + 10
         while processes := marked_processes.marked(MARK, self.mark):
             assert time.monotonic() < end, processes

@@ -7,16 +7,11 @@ tests/unit/fault_cells.py generates the matrix; tests/unit/plugins/module_utils/
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +20,7 @@ import pytest
 import requests
 from unit.fault_cells import CELLS, Cell
 
-from ansible_fixtures import COLLECTION, KEY, SETTINGS, Ansible, Simulator
+from ansible_fixtures import KEY, Ansible, Simulator, started_simulator
 
 SEED = 7
 SAMPLE = 12
@@ -122,22 +117,9 @@ class Run:
     snapshots: dict[str, dict[str, Any]]
 
 
-@contextmanager
-def simulator_in(folder: Path) -> Iterator[Simulator]:
-    command = [sys.executable, "-m", "simulator", "--machines", "5", "--no-ssh", "--with-parent"]
-    command += ["--dir", str(folder), "--key", KEY, "--settings", json.dumps(SETTINGS)]
-    environment = {**os.environ, "PYTHONPATH": str(COLLECTION / "tests")}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
-        try:
-            assert process.stdout
-            yield Simulator(json.loads(process.stdout.readline()))
-        finally:
-            process.terminate()
-
-
 def run_of(cell: Cell, number: int, folder: Path, collections: Path) -> Run:
     folder.mkdir()
-    with simulator_in(folder / "simulator") as simulator:
+    with started_simulator(folder / "simulator", KEY, "--no-ssh") as simulator:
         by_name = simulator.ids()
         ids = list(by_name.values()) if cell.size == "fleet" else [by_name["web2"]]
         hit = [by_name[name] for name in HIT if by_name[name] in ids]

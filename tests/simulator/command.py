@@ -141,9 +141,10 @@ async def serve(options: argparse.Namespace, folder: Path) -> None:
     looking = asyncio.create_task(look_for_ever())
     # A look that fails must not leave a service behind whose machines stand still.
     looking.add_done_callback(lambda _: setattr(server, "should_exit", True))
-    # The server handles signals from now on, and raises the one that ended it once more at its end: no failure.
+    # The server handles signals once it has started, and raises the one that ended it once more at its end: no failure.
+    # One that comes before that must not be lost: whoever sent it waits for the end.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     print(json.dumps(simulator.description(listener.getsockname()[1])), flush=True)
     try:
         await server.serve(sockets=[listener])

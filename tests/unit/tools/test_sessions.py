@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -40,7 +44,18 @@ def sound(session):
 @nox.session(python=False)
 def broken(session):
     session.error("a test failed")
+
+
+@nox.session(python=False, default=False)
+def hung(session):
+    session.run("python", "-c", "import time; print('so far', flush=True); time.sleep(600)", external=True)
 """
+
+
+@pytest.fixture
+def longest() -> float:
+    """Seconds that a session may take."""
+    return 600.0
 
 
 @pytest.fixture
@@ -49,6 +64,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
+    longest: float,
 ) -> Callable[..., tuple[int, str]]:
     if not NOX:
         pytest.skip("There is no nox on the path; there is one when nox runs these tests.")
@@ -56,6 +72,8 @@ def run(
     noxfile.write_text(NOXFILE, "utf-8")
     runner = tool("run_sessions")
     monkeypatch.setattr(runner, "NOX", [NOX, "--noxfile", str(noxfile)])
+    monkeypatch.setattr(runner, "LOGS", tmp_path / "logs")
+    monkeypatch.setattr(runner, "LONGEST", longest)
 
     def run_sessions(*names: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["run_sessions.py", *(["--session", *names] if names else [])])
@@ -99,3 +117,30 @@ def test_nothing_but_skipped_sessions_is_a_failure(run: Callable[..., tuple[int,
     code, output = run("unsupported", "excused")
     assert code == 1
     assert output.endswith("\nFAILED: no session ran\n")
+
+
+@pytest.mark.parametrize("longest", [5.0])
+def test_a_session_that_hangs_is_ended_and_has_failed(run: Callable[..., tuple[int, str]]) -> None:
+    code, output = run("hung")
+    assert code == 1
+    assert table(output) == {"hung": "failed"}
+    assert "\nso far\n" in output
+    assert "\nIt did not end within 5 s.\n" in output
+
+
+def test_who_is_ended_before_the_time_tells_what_was_under_way(
+    run: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    log = tmp_path / "logs" / "hung.log"
+
+    def interrupt() -> None:
+        while not (log.exists() and "\nso far\n" in log.read_text("utf-8")):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    code, output = run("hung")
+    assert code == 1
+    assert table(output) == {"hung": "failed"}
+    assert "\nso far\n" in output
+    assert "\nIt was ended before its time.\n" in output
