@@ -18,14 +18,16 @@ from typing import Any
 
 import pytest
 import requests
-from unit.fault_cells import CELLS, Cell
+from unit.fault_cells import CELLS, Cell, Fault
 
 from ansible_fixtures import KEY, Ansible, Simulator, started_simulator
 
 SEED = 7
-SAMPLE = 12
 # They wait more than they work.
 AT_ONCE = 4
+# What C(add_faults) knows how to bring about. The matrix may have more.
+KINDS = {"answer", "event", "sight", "list"}
+PLACES = {"request", "polls", "lookups"}
 MODULES = {
     "snapshots": "community.paperspace.paperspace_snapshot",
     "machines": "community.paperspace.paperspace_machine",
@@ -38,16 +40,55 @@ SHORT_WAIT, LONG_WAIT = 6, 60
 BAD = ("failed", "timed_out", "unsure")
 
 
+def form_of(fault: Fault) -> str:
+    """What the client gets to see of a fault, with like ones taken for one."""
+    rule = fault.rule
+    if fault.kind == "event":
+        return f"event {rule['state']} {'with' if rule.get('error') else 'without'} text"
+    if fault.kind == "list":
+        return f"cursor {rule['cursor']}"
+    if rule["action"] == "status":
+        return "status 429" if fault.is_rate_limit else "status"
+    return str(rule["action"])
+
+
+def traits_of(cell: Cell) -> set[tuple[str, str]]:
+    """All of a cell that the sample has to have one of."""
+    traits = {
+        ("operation", cell.operation.name),
+        ("form", form_of(cell.fault)),
+        ("kind", cell.fault.kind),
+        ("place", cell.place),
+        ("duration", cell.duration),
+        ("size", cell.size),
+        ("busy", cell.busy),
+        ("status", cell.status if cell.status in BAD else "good"),
+    }
+    if cell.size == "fleet":
+        traits.add(("fleet", cell.operation.name))
+    if cell.fault.kind == "answer" and cell.place == "request":
+        if "when" in cell.fault.rule:
+            traits.add(("lost", f"{cell.fault.rule['when']} the work"))
+        elif cell.fault.is_work_done:
+            # The answer to what does the work cannot be read.
+            traits.add(("unread", form_of(cell.fault)))
+        elif cell.fault.is_busy and cell.duration == "for a while" and not cell.operation.is_repeatable:
+            traits.add(("busy", "then free"))
+    return traits
+
+
 def sampled() -> list[Cell]:
-    """Some cells by chance, the same each time: no fault twice, and no operation more often than need be."""
-    cells, chosen = list(CELLS), list[Cell]()
+    """Some cells by chance, the same each time: as few as have every trait, and each operation about as often."""
+    cells = [cell for cell in CELLS if cell.fault.kind in KINDS and cell.place in PLACES]
     random.Random(SEED).shuffle(cells)
+    traits = {cell: traits_of(cell) for cell in cells}
+    missing, chosen = set[tuple[str, str]]().union(*traits.values()), list[Cell]()
     operations: Counter[str] = Counter()
-    for cell in cells:
-        is_other = all(cell.fault.name != other.fault.name for other in chosen)
-        if len(chosen) < SAMPLE and is_other and operations[cell.operation.name] <= min(1, len(chosen) // 9):
-            chosen.append(cell)
-            operations[cell.operation.name] += 1
+    while missing:
+        best = max(cells, key=lambda cell: (len(traits[cell] & missing), -operations[cell.operation.name]))
+        missing -= traits[best]
+        operations[best.operation.name] += 1
+        chosen.append(best)
     return chosen
 
 
@@ -111,10 +152,13 @@ class Run:
     ids: list[str]
     hit: list[str]
     result: dict[str, Any]
+    accepted: int
+    """How many of the requests that do the work the service has taken up."""
     done: list[dict[str, Any]]
     # By id, when the task began and when it ended.
     snapshots_before: dict[str, dict[str, Any]]
     snapshots: dict[str, dict[str, Any]]
+    machines: dict[str, dict[str, Any]]
 
 
 def run_of(cell: Cell, number: int, folder: Path, collections: Path) -> Run:
@@ -125,13 +169,25 @@ def run_of(cell: Cell, number: int, folder: Path, collections: Path) -> Run:
         hit = [by_name[name] for name in HIT if by_name[name] in ids]
         prepare(simulator, cell, ids)
         add_faults(simulator, cell, hit)
-        before = len(simulator.control("GET", "/done"))
+        done_before, accepted_before = len(simulator.control("GET", "/done")), accepted(simulator, cell)
         snapshots_before = by_id(simulator.snapshots())
         result = Ansible(folder, collections, simulator).task(task_of(cell, ids, number))
+        machines, snapshots = by_id(simulator.machines()), by_id(simulator.snapshots())
         assert any(rule["applied"] for rule in simulator.control("GET", "/faults")), "the fault hit nothing"
-        done = simulator.control("GET", "/done")[before:]
-        snapshots = by_id(simulator.snapshots())
-    return Run(ids, ids if cell.hits_everyone else hit, result, done, snapshots_before, snapshots)
+        return Run(
+            ids=ids,
+            hit=ids if cell.hits_everyone else hit,
+            result=result,
+            accepted=accepted(simulator, cell) - accepted_before,
+            done=simulator.control("GET", "/done")[done_before:],
+            snapshots_before=snapshots_before,
+            snapshots=snapshots,
+            machines=machines,
+        )
+
+
+def accepted(simulator: Simulator, cell: Cell) -> int:
+    return int(simulator.control("GET", "/counts")["accepted"][cell.operation.counted])
 
 
 def by_id(items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -158,6 +214,8 @@ def test_cell(runs: dict[Cell, Future[Run]], cell: Cell) -> None:
     bad = {machine_id for machine_id, status in expected.items() if status in BAD}
     assert result.get("failed", False) == bool(bad)
     assert {machine_id for machine_id in ids if machine_id in result.get("msg", "")} == bad
+    # Who is not sure says that something may have changed.
+    assert result["changed"] == (run.accepted > 0 or "unsure" in expected.values())
 
     counts = Counter(each["machine_id"] for each in done if each["what"] == cell.operation.counted)
     for machine_id in ids:
@@ -168,14 +226,16 @@ def test_cell(runs: dict[Cell, Future[Run]], cell: Cell) -> None:
 
     for entry in entries:
         assert (entry["error"] is None) == (entry["status"] not in BAD)
-        if entry["status"] == cell.operation.status and cell.operation.module == "snapshots":
-            assert_entry_is_true(cell, entry, run)
+        if cell.operation.module == "machines":
+            assert_machine_is_true(cell, entry, run)
+        elif entry["status"] == cell.operation.status:
+            assert_snapshot_is_true(cell, entry, run)
     foreign = {key: item for key, item in run.snapshots_before.items() if item["name"] != "old"}
     assert len(foreign) == 10
     assert foreign.items() <= run.snapshots.items()
 
 
-def assert_entry_is_true(cell: Cell, entry: dict[str, Any], run: Run) -> None:
+def assert_snapshot_is_true(cell: Cell, entry: dict[str, Any], run: Run) -> None:
     """What it says is done is what the simulator has."""
     if cell.operation.name == "delete":
         assert run.snapshots_before[entry["id"]]["name"] == "old"
@@ -187,12 +247,50 @@ def assert_entry_is_true(cell: Cell, entry: dict[str, Any], run: Run) -> None:
     assert not snapshot["isAutoSnapshot"]
     restored = {each["snapshot_id"] for each in run.done if each["what"] == "restores"}
     assert (entry["id"] in restored) == (cell.operation.counted == "restores")
+    if cell.operation.state_after is not None:
+        assert run.machines[entry["machine_id"]]["state"] == cell.operation.state_after
+
+
+def assert_machine_is_true(cell: Cell, entry: dict[str, Any], run: Run) -> None:
+    """It shows the machine as the simulator has it."""
+    machine = run.machines[entry["id"]]
+    assert (entry["machine_id"], entry["name"]) == (machine["id"], machine["name"])
+    settings = {
+        "enabled": machine["autoSnapshotEnabled"],
+        "frequency": machine["autoSnapshotFrequency"],
+        "save_count": machine["autoSnapshotSaveCount"],
+    }
+    assert entry["auto_snapshot"] == settings
+    if entry["status"] == cell.operation.status:
+        assert entry["state"] == machine["state"] == (cell.operation.state_after or cell.operation.state_before)
+        wanted = cell.operation.options.get("auto_snapshot", {})
+        assert wanted.items() <= settings.items()
 
 
 def test_sample_is_of_all_kinds() -> None:
     chosen = sampled()
-    assert len(chosen) == SAMPLE
+    assert len(chosen) <= 20
     assert {cell.operation.name for cell in chosen} == {cell.operation.name for cell in CELLS}
+    assert {cell.fault.kind for cell in chosen} == {"answer", "event", "sight", "list"}
+    assert {cell.fault.rule["action"] for cell in chosen} == {
+        *("refused", "lost", "timeout", "status", "html", "busy", "truncated", "without_fields"),
+        *("event", "event_invisible", "state_lag", "cursor"),
+    }
+    events = [cell.fault.rule for cell in chosen if cell.fault.kind == "event"]
+    assert {(rule["state"], bool(rule.get("error"))) for rule in events} == {
+        *[("error", True), ("error", False), ("cancelled", False), ("stuck", False)],
+    }
+    assert {cell.fault.rule["cursor"] for cell in chosen if cell.fault.kind == "list"} == {"repeat", "null"}
+    at_work = [cell.fault.rule for cell in chosen if cell.fault.kind == "answer" and cell.place == "request"]
+    assert {rule["when"] for rule in at_work if "when" in rule} == {"before", "after"}
+    assert {"busy", "truncated", "without_fields"} <= {rule["action"] for rule in at_work}
+    assert any(cell.fault.is_rate_limit for cell in chosen)
+    busy = [cell for cell in chosen if cell.fault.is_busy and not cell.operation.is_repeatable]
+    assert any(cell.duration == "for a while" for cell in busy)
     assert {cell.size for cell in chosen} == {"one", "fleet"}
+    fleets = {cell.operation.name for cell in chosen if cell.size == "fleet"}
+    assert fleets == {cell.operation.name for cell in CELLS if cell.size == "fleet"}
     assert {cell.place for cell in chosen} == {"request", "polls", "lookups"}
-    assert {cell.status in BAD for cell in chosen} == {True, False}
+    assert {cell.duration for cell in chosen} == {"for a while", "for ever"}
+    assert {cell.status for cell in chosen if cell.status in BAD} == set(BAD)
+    assert any(cell.status not in BAD for cell in chosen)
