@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from random import random as system_random
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -114,6 +115,13 @@ class Client:
         deadline = self.clock() + seconds
         self._transport.deadline = deadline
         return deadline
+
+    def without_waiting(self, attempt: int) -> AbstractContextManager[None]:
+        """In this thread, raise SendAgain instead of sleeping before a request is sent again.
+
+        C(attempt): how often it was sent before, as the last SendAgain has it.
+        """
+        return self._transport.without_waiting(attempt)
 
     def check_key(self) -> None:
         """Raise Unauthorized when the service does not know the key (it then answers null)."""

@@ -74,6 +74,19 @@ class RateLimited(Refused):
     retry_after: float | None = None
 
 
+class SendAgain(Exception):
+    """A request is to be sent again after so many seconds: C(error) is what came of it at try number C(attempt).
+
+    No error of the work, and only for whoever asked not to be kept waiting for that (C(Client.without_waiting)).
+    """
+
+    def __init__(self, error: PaperspaceError, seconds: float, attempt: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.seconds = seconds
+        self.attempt = attempt
+
+
 class DeadlinePassed(PaperspaceError):
     """C(wait_timeout) ran out while something was still going on: C(event), as it was last seen, if it was that."""
 

@@ -14,7 +14,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
 from ansible_collections.community.paperspace.plugins.module_utils._names import parse_run_name
 from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof, State
 from ansible_collections.community.paperspace.plugins.module_utils._proving import read_proofs
-from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, group
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, each_once, group
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Machine, Snapshot
 
 
@@ -98,13 +98,16 @@ def _listed(
     client: Client, reader: Reader, machine_ids: Sequence[str] | None, snapshot_ids: Sequence[str] | None
 ) -> tuple[list[Snapshot], list[str]]:
     if snapshot_ids is not None:
-        by_id = reader.snapshots_by_id(list(dict.fromkeys(snapshot_ids)))
-        return list(by_id.values()), _missing("snapshot", snapshot_ids, by_id)
+        unique, repeated = each_once(snapshot_ids, "snapshot_ids")
+        by_id = reader.snapshots_by_id(unique)
+        return list(by_id.values()), repeated + _missing("snapshot", unique, by_id)
     if machine_ids is not None:
-        reader.read_ahead(list(dict.fromkeys(machine_ids)))
-        machines = reader.machines(list(dict.fromkeys(machine_ids)))
+        unique, repeated = each_once(machine_ids, "machine_ids")
+        reader.read_ahead(unique)
+        machines = reader.machines(unique)
         by_machine = reader.snapshots(list(machines)) if machines else {}
-        return [item for found in by_machine.values() for item in found], _missing("machine", machine_ids, machines)
+        snapshots = [item for found in by_machine.values() for item in found]
+        return snapshots, repeated + _missing("machine", unique, machines)
     pages = client.snapshot_pages()
     return list({snapshot.id: snapshot for page in pages for snapshot in page}.values()), []
 
@@ -131,9 +134,10 @@ def find_machines(
         pages = client.machine_pages(**{key: value for key, value in asked.items() if value is not None})
         found = list({machine.id: machine for page in pages for machine in page}.values())
     else:
+        unique, repeated = each_once(machine_ids, "machine_ids")
         with ThreadPoolExecutor(max_workers=client.connection.concurrency) as pool:
-            by_id = Reader(client, pool).machines(list(dict.fromkeys(machine_ids)))
-        found, warnings = list(by_id.values()), _missing("machine", machine_ids, by_id)
+            by_id = Reader(client, pool).machines(unique)
+        found, warnings = list(by_id.values()), repeated + _missing("machine", unique, by_id)
     chosen = [
         machine
         for machine in found
@@ -153,5 +157,5 @@ def is_in_region(machine: Machine, region: str) -> bool:
 
 
 def _missing(what: str, asked: Iterable[str], found: dict[str, Any]) -> list[str]:
-    missing = [some_id for some_id in dict.fromkeys(asked) if some_id not in found]
+    missing = [some_id for some_id in asked if some_id not in found]
     return [f"There is no {what} with the id {', '.join(missing)}; left out."] if missing else []

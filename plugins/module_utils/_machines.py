@@ -23,6 +23,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._procedures i
     STATE_LAG,
     Task,
     follow,
+    keep_looking,
     new_event,
     send_once,
     settle,
@@ -30,7 +31,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._procedures i
     watched,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, Recent, each_once, pool_of
-from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Call, Pause, Procedure, Scheduler
+from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Pause, Procedure, Scheduler
 from ansible_collections.community.paperspace.plugins.module_utils._shown import shown
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine
 from ansible_collections.community.paperspace.plugins.module_utils._wishes import refuse_first, wait_problems
@@ -184,7 +185,7 @@ def _change(task: Task, outcome: MachineOutcome, machine: Machine, wish: Machine
     is_sure = wish.state is None or is_surely(machine.state, task.recent.of_machine(outcome.machine_id))
     if (yield from until_idle(task, outcome)) or (task.wait and not is_sure):
         yield Pause(STATE_LAG)
-        machine = yield Call(lambda: task.client.machine(outcome.machine_id))
+        machine = yield from keep_looking(lambda: task.client.machine(outcome.machine_id))
         outcome.state, outcome.auto_snapshot = machine.state, auto_snapshot_of(machine)
     settings = changed_settings(machine, wish.auto_snapshot)
     if settings:

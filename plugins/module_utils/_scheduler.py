@@ -19,7 +19,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client, Listed
-from ansible_collections.community.paperspace.plugins.module_utils._errors import DeadlinePassed, PaperspaceError
+from ansible_collections.community.paperspace.plugins.module_utils._errors import (
+    DeadlinePassed,
+    PaperspaceError,
+    SendAgain,
+)
 from ansible_collections.community.paperspace.plugins.module_utils._feed import Feed
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import NO_PROGRESS, Progress
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine
@@ -35,7 +39,10 @@ LONGEST_SLEEP = 3600.0
 
 @dataclass(frozen=True)
 class Call:
-    """A request, run in the pool. Resumes with its result, or with its exception raised."""
+    """A request, or several that only read, run in the pool. Resumes with the result, or with the exception raised.
+
+    Between its tries the place in the pool is free for others.
+    """
 
     function: Callable[[], Any]
 
@@ -70,6 +77,16 @@ class Pause:
     """Resumes with None after so many seconds."""
 
     seconds: float
+
+
+@dataclass(frozen=True)
+class _Try:
+    """A call of a procedure, whose request was sent C(number) times before, the last time with this error."""
+
+    procedure: Procedure[None]
+    call: Call
+    number: int = 0
+    error: PaperspaceError | None = None
 
 
 Step: TypeAlias = "Call | EventEnd | NextLook | NewSnapshots | Pause"
@@ -213,6 +230,7 @@ class Scheduler:
         progress: Progress = NO_PROGRESS,
         feed: Feed | None = None,
     ) -> None:
+        self._client = client
         self._clock = client.clock
         self._sleep = client.sleep
         self._executor = executor
@@ -231,15 +249,18 @@ class Scheduler:
             lambda machine_id: client.machine(machine_id, retries=0),
         )
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
-        self._calls: dict[Future[Any], Procedure[None]] = {}
+        self._calls: dict[Future[Any], _Try] = {}
         self._events: dict[str, list[Procedure[None]]] = {}
         self._last_seen: dict[str, Event] = {}
         self._looks: dict[str, list[Procedure[None]]] = {}
         self._new_snapshots: dict[Procedure[None], NewSnapshots] = {}
-        self._pauses: list[tuple[float, int, Procedure[None]]] = []
+        # Until when, by which procedure; with the call that is to be made again then, if it is for that.
+        self._pauses: list[tuple[float, int, Procedure[None], _Try | None]] = []
         self._numbers = itertools.count()
         self._waiting_since: dict[Procedure[None], float] = {}
         self._next_poll = float("inf")
+        self._looked_at = float("-inf")
+        self._is_feed_next = False
 
     def run(self, procedures: Iterable[Procedure[None]]) -> None:
         """Return when every procedure has ended. Procedures handle their own errors."""
@@ -255,7 +276,11 @@ class Scheduler:
                 self._give_up()
                 continue
             while self._pauses and self._pauses[0][0] <= now:
-                self._resume(heapq.heappop(self._pauses)[2], None)
+                dummy, dummy, procedure, once_more = heapq.heappop(self._pauses)
+                if once_more is None:
+                    self._resume(procedure, None)
+                else:
+                    self._submit(once_more)
             if now >= self._next_poll:
                 self._poll()
         self._progress.look(self._clock())
@@ -279,15 +304,30 @@ class Scheduler:
             pass
 
     def _take_in(self, future: Future[Any]) -> None:
-        procedure = self._calls.pop(future)
+        made = self._calls.pop(future)
         error = future.exception()
         if error is None:
-            self._resume(procedure, future.result())
+            self._resume(made.procedure, future.result())
+        elif isinstance(error, SendAgain):
+            once_more = _Try(made.procedure, made.call, error.attempt, error.error)
+            self._pause(made.procedure, error.seconds, once_more)
         else:
-            self._throw(procedure, error)
+            self._throw(made.procedure, error)
 
     def _poll(self) -> None:
+        """Look at what is waited for, or read the feed where that is due: in turn, so that each has few requests."""
         began = self._clock()
+        if self._is_feed_next or not (self._events or self._looks):
+            self._read_feed()
+        else:
+            self._looked_at = began
+            self._look_at_events_and_machines()
+        self._is_feed_next = not self._is_feed_next and self._is_feed_behind()
+        self._next_poll = float("inf")
+        if self._events or self._looks or self._new_snapshots:
+            self._next_poll = self._when_to_poll(began)
+
+    def _look_at_events_and_machines(self) -> None:
         if self._events:
             oldest = min(self._last_seen[event_id].created for event_id in self._events)
             for event in self._event_watch.look(self._events.keys(), lambda event: event.created < oldest).values():
@@ -297,20 +337,29 @@ class Scheduler:
         if self._looks:
             for machine in self._machine_watch.look(self._looks.keys()).values():
                 self._resume_all(self._looks, machine.id, machine)
-        if self._feed is not None and self._feed.as_of < self._feed_due:
+
+    def _is_feed_behind(self) -> bool:
+        return self._feed is not None and self._feed.as_of < self._feed_due
+
+    def _read_feed(self) -> None:
+        if self._feed is not None and self._is_feed_behind():
             self._feed.read(self._clock(), max(1, -(-(len(self._events) + len(self._new_snapshots)) // LARGEST_PAGE)))
             self._resume_with_new_snapshots(self._feed)
-        self._next_poll = float("inf")
-        if self._events or self._looks or self._new_snapshots:
-            # The one that began to wait last sets the pace.
-            waiting = itertools.chain(*self._events.values(), *self._looks.values(), self._new_snapshots)
-            youngest = max(self._waiting_since[procedure] for procedure in waiting)
-            interval = self._interval_after(began - youngest)
-            breath = min(interval, QUICKEST_POLL)
-            if self._event_watch.is_behind or self._machine_watch.is_behind:
-                interval, breath = min(interval, QUICKEST_POLL), min(breath, SHORTEST_BREATH)
-            # Many pages take their time: that is part of the interval, but for a breath.
-            self._next_poll = max(began + interval, self._clock() + breath)
+
+    def _when_to_poll(self, began: float) -> float:
+        """The time of the poll after the one that began then."""
+        # The one that began to wait last sets the pace.
+        waiting = itertools.chain(*self._events.values(), *self._looks.values(), self._new_snapshots)
+        youngest = max(self._waiting_since[procedure] for procedure in waiting)
+        interval = self._interval_after(began - youngest)
+        breath = min(interval, QUICKEST_POLL)
+        if self._is_feed_next:
+            return self._clock() + breath
+        if self._event_watch.is_behind or self._machine_watch.is_behind:
+            interval, breath = min(interval, QUICKEST_POLL), min(breath, SHORTEST_BREATH)
+        # Many pages take their time: that is part of the interval, but for a breath.
+        since = self._looked_at if self._events or self._looks else began
+        return max(since + interval, self._clock() + breath)
 
     def _interval_after(self, waited: float) -> float:
         return poll_interval(waited) if self._interval is None else self._interval
@@ -318,11 +367,8 @@ class Scheduler:
     def _give_up(self) -> None:
         """Past the deadline: end all waiting. Calls under way are left to end by their own timeout."""
         for_events = [(procedure, self._last_seen[key]) for key in self._events for procedure in self._events[key]]
-        for_others = [
-            *itertools.chain(*self._looks.values()),
-            *self._new_snapshots,
-            *(pause[2] for pause in self._pauses),
-        ]
+        for_others = [*itertools.chain(*self._looks.values()), *self._new_snapshots]
+        pauses = list(self._pauses)
         self._events.clear()
         self._looks.clear()
         self._new_snapshots.clear()
@@ -331,6 +377,9 @@ class Scheduler:
             self._throw(procedure, self._deadline_passed(event))
         for procedure in for_others:
             self._throw(procedure, self._deadline_passed())
+        for dummy, dummy, procedure, once_more in pauses:
+            error = once_more.error if once_more else None
+            self._throw(procedure, error or self._deadline_passed())
 
     def _deadline_passed(self, event: Event | None = None) -> DeadlinePassed:
         trouble = self._event_watch.last_error or self._machine_watch.last_error
@@ -365,9 +414,7 @@ class Scheduler:
     def _begin(self, procedure: Procedure[None], step: Step) -> None:
         if isinstance(step, Call):
             self._waiting_since.pop(procedure, None)
-            future = self._executor.submit(self._call, step.function)
-            self._calls[future] = procedure
-            future.add_done_callback(self._finished.put)
+            self._submit(_Try(procedure, step))
             return
         if isinstance(step, EventEnd) and step.event.has_ended:
             self._resume(procedure, step.event)
@@ -378,7 +425,7 @@ class Scheduler:
         now = self._clock()
         if isinstance(step, Pause):
             self._waiting_since.pop(procedure, None)
-            heapq.heappush(self._pauses, (now + step.seconds, next(self._numbers), procedure))
+            self._pause(procedure, step.seconds)
             return
         if procedure not in self._waiting_since:
             self._waiting_since[procedure] = now
@@ -394,7 +441,16 @@ class Scheduler:
         else:
             self._looks.setdefault(step.machine_id, []).append(procedure)
 
-    def _call(self, function: Callable[[], Any]) -> Any:
+    def _pause(self, procedure: Procedure[None], seconds: float, once_more: _Try | None = None) -> None:
+        heapq.heappush(self._pauses, (self._clock() + seconds, next(self._numbers), procedure, once_more))
+
+    def _submit(self, one: _Try) -> None:
+        future = self._executor.submit(self._call, one)
+        self._calls[future] = one
+        future.add_done_callback(self._finished.put)
+
+    def _call(self, one: _Try) -> Any:
         if self._clock() >= self._deadline:
-            raise self._deadline_passed()
-        return function()
+            raise one.error or self._deadline_passed()
+        with self._client.without_waiting(one.number):
+            return one.call.function()

@@ -76,7 +76,7 @@ def create(task: Task, outcome: SnapshotOutcome) -> Procedure[None]:
 
     if (yield from until_idle(task, outcome)):
         # What was running may have been a create of this very name, sent by a controller that died.
-        earlier = yield Call(find_first)
+        earlier = yield from keep_looking(find_first)
         if earlier is not None:
             yield from ensure(task, outcome, earlier[0])
             return
@@ -258,7 +258,9 @@ def restore(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, *, safety_
     if (yield from until_idle(task, outcome)):
         # Somebody else may have begun a restore meanwhile, and the API does not say which snapshot one is of.
         yield from until_known(task, machine_id)
-    before: Sequence[Snapshot] = (yield Call(lambda: snapshots_of(client, machine_id))) if safety_snapshot else ()
+    before: Sequence[Snapshot] = ()
+    if safety_snapshot:
+        before = yield from keep_looking(lambda: snapshots_of(client, machine_id))
     event: Event = yield from send_once(
         task,
         outcome,

@@ -10,8 +10,10 @@ A POST, PATCH or DELETE whose answer was lost raises L(AnswerLost), for the call
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from random import random as system_random
 from typing import Any
@@ -27,6 +29,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
     PaperspaceError,
     RateLimited,
     Refused,
+    SendAgain,
     Unauthorized,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._pace import (
@@ -92,6 +95,8 @@ class Transport:
         self._random = random
         self._clock = clock
         self._pace = Pace(clock, sleep)
+        # By thread: how often the request has been sent before, where SendAgain is to be raised.
+        self._thread = threading.local()
         # By the clock: no request waits beyond it to be sent, or to be sent again.
         self.deadline = float("inf")
         # Polls do not go through the pool of whoever waits: the budget is kept here, where every request passes.
@@ -99,6 +104,15 @@ class Transport:
         # Clear text is for loopback only: a proxy of the environment must not get the key instead.
         url = urlsplit(connection.api_url)
         self._proxies = {"no_proxy": url.hostname} if url.scheme == "http" and url.hostname else None
+
+    @contextmanager
+    def without_waiting(self, attempt: int) -> Iterator[None]:
+        """In this thread, raise SendAgain where C(send) would sleep. C(attempt): how often it was sent before."""
+        self._thread.attempt = attempt
+        try:
+            yield
+        finally:
+            self._thread.attempt = None
 
     def send(
         self,
@@ -112,10 +126,11 @@ class Transport:
         """The JSON of the answer (an object, or null). C(retries) replaces the connection's own.
 
         Raises NotOpened, AnswerLost (InvalidAnswer among them), Refused (and its kinds), or DeadlinePassed when a
-        limit on the rate of requests lets nothing be sent before the deadline.
+        limit on the rate of requests lets nothing be sent before the deadline; SendAgain in C(without_waiting).
         """
         tries = self._connection.retries if retries is None else retries
-        attempt = 0
+        sent_before: int | None = getattr(self._thread, "attempt", None)
+        attempt = sent_before or 0
         while True:
             sent = self._pace.wait_for_turn(self.deadline)
             try:
@@ -129,9 +144,10 @@ class Transport:
                 asked = retry_after(answer.headers)
             except (NotOpened, AnswerLost) as met:
                 error, asked = met, None
-            if (asked or 0) > LONGEST_RETRY_AFTER:
+            if asked is not None and asked > LONGEST_RETRY_AFTER:
                 if isinstance(error, RateLimited):
                     error.retry_after = asked
+                    self._pace.slow_down(LONGEST_RETRY_AFTER, sent)
                 raise error
             delay = backoff(attempt, self._random) if asked is None else asked
             if isinstance(error, RateLimited):
@@ -139,9 +155,13 @@ class Transport:
                 self._pace.slow_down(delay, sent)
             if attempt >= tries or not _may_repeat(method, error) or self._clock() + delay >= self.deadline:
                 raise error
-            if not isinstance(error, RateLimited):
-                self._sleep(delay)
             attempt += 1
+            if isinstance(error, RateLimited):
+                # The pace holds it back, with all others.
+                continue
+            if sent_before is not None:
+                raise SendAgain(error, delay, attempt)
+            self._sleep(delay)
 
     def _exchange(
         self, method: str, path: str, query: Mapping[str, str | int] | None, body: Mapping[str, Any] | None

@@ -116,6 +116,20 @@ def test_snapshots_of_machines_in_the_order_asked_without_those_that_do_not_exis
     assert found["warnings"] == ["There is no machine with the id psnone; left out."]
 
 
+def test_what_is_named_twice_is_shown_once_with_a_warning(fleet: Fleet) -> None:
+    first, second = fleet.machine_ids
+    found = machines(fleet, machine_ids=[second, first, second])
+    assert [item["id"] for item in found["machines"]] == [second, first]
+    assert found["warnings"] == [f"machine_ids names {second} more than once; each is handled once."]
+    found = snapshots(fleet, machine_ids=[first, first])
+    assert [item["machine_id"] for item in found["snapshots"]] == [first] * 2
+    assert found["warnings"] == [f"machine_ids names {first} more than once; each is handled once."]
+    chosen = fleet.service.snapshots()[0]["id"]
+    found = snapshots(fleet, snapshot_ids=[chosen, chosen])
+    assert [item["id"] for item in found["snapshots"]] == [chosen]
+    assert found["warnings"] == [f"snapshot_ids names {chosen} more than once; each is handled once."]
+
+
 def test_snapshots_by_id(fleet: Fleet) -> None:
     chosen = fleet.service.snapshots()[0]["id"]
     found = snapshots(fleet, snapshot_ids=["ssnone", chosen])
@@ -183,7 +197,8 @@ def test_machines_by_id_in_the_order_asked() -> None:
     asked = [fleet.machine_ids[2], "psnone", fleet.machine_ids[0], fleet.machine_ids[2]]
     found = machines(fleet, machine_ids=asked)
     assert [item["id"] for item in found["machines"]] == [fleet.machine_ids[2], fleet.machine_ids[0]]
-    assert "psnone" in found["warnings"][0]
+    assert "more than once" in found["warnings"][0]
+    assert "psnone" in found["warnings"][1]
 
 
 def test_unknown_key_is_refused() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from unit.simulated_fleet import Fleet, InlineExecutor, statuses
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Listed
-from ansible_collections.community.paperspace.plugins.module_utils._errors import DeadlinePassed, InputError
+from ansible_collections.community.paperspace.plugins.module_utils._errors import AnswerLost, DeadlinePassed, InputError
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import (
     Call,
     EventEnd,
@@ -61,6 +61,88 @@ def test_call_resumes_with_its_result_or_its_error() -> None:
 
     scheduler(fleet).run([procedure()])
     assert heard == [7, "no"]
+
+
+def test_request_that_is_to_be_sent_again_leaves_its_place_to_others() -> None:
+    fleet = Fleet(2)
+    first, second = fleet.machine_ids
+    fleet.fault("status", method="GET", path=f"/machines/{first}", status=503, times=3)
+    client, began = fleet.client(), fleet.clock.now()
+    heard: list[str] = []
+
+    def procedure(machine_id: str) -> Procedure[None]:
+        heard.append((yield Call(lambda: client.machine(machine_id))).id)
+
+    Scheduler(client, fleet.executor, deadline=began + 100).run(map(procedure, fleet.machine_ids))
+    assert heard == [second, first]
+    # The jitter of the tests is one half.
+    assert [(entry.status, entry.at - began) for entry in fleet.service.log] == [
+        (503, 0.0),
+        (200, 0.0),
+        (503, 0.5),
+        (503, 1.5),
+        (200, 3.5),
+    ]
+
+
+def test_request_is_sent_again_no_more_often_than_it_may() -> None:
+    fleet = Fleet()
+    fleet.fault("status", method="GET", status=503)
+    client = fleet.client(retries=3)
+    heard: list[str] = []
+
+    def procedure() -> Procedure[None]:
+        try:
+            yield Call(lambda: client.machine(fleet.machine_id))
+        except AnswerLost as error:
+            heard.append(str(error))
+
+    Scheduler(client, fleet.executor, deadline=fleet.clock.now() + 100).run([procedure()])
+    assert ["503" in error for error in heard] == [True]
+    assert len(fleet.service.log) == 4
+
+
+def test_request_that_cannot_be_sent_again_in_time_fails_with_what_came_of_it() -> None:
+    fleet = Fleet()
+    fleet.fault("status", method="GET", status=503)
+    client = fleet.client()
+    heard: list[str] = []
+
+    def procedure() -> Procedure[None]:
+        try:
+            yield Call(lambda: client.machine(fleet.machine_id))
+        except AnswerLost as error:
+            heard.append(str(error))
+
+    def slow() -> Procedure[None]:
+        # Something else keeps the scheduler until the time is over.
+        yield Call(lambda: fleet.clock.sleep(20))
+
+    Scheduler(client, fleet.executor, deadline=fleet.clock.now() + 10).run([procedure(), slow()])
+    assert ["503" in error for error in heard] == [True]
+    assert len(fleet.service.log) == 1
+
+
+def test_refused_rate_is_waited_for_by_the_pace() -> None:
+    fleet = Fleet(2)
+    fleet.fault("status", method="GET", path=f"/machines/{fleet.machine_id}", status=429, retry_after=7, times=1)
+    client, began = fleet.client(), fleet.clock.now()
+
+    def procedure(machine_id: str) -> Procedure[None]:
+        yield Call(lambda: client.machine(machine_id))
+
+    Scheduler(client, fleet.executor, deadline=began + 100).run(map(procedure, fleet.machine_ids))
+    assert [entry.status for entry in fleet.service.log] == [429, 200, 200]
+    assert all(entry.at - began >= 7 for entry in list(fleet.service.log)[1:])
+
+
+def test_snapshots_that_come_up_are_read_in_polls_of_their_own() -> None:
+    fleet = Fleet(240)
+    began = fleet.clock.now()
+    assert statuses(fleet.run(name="new")) == ["created"] * 240
+    polls = Counter(entry.at for entry in fleet.service.log if entry.method == "GET" and entry.at > began)
+    assert max(polls.values()) == 240 / 120
+    assert {entry.path for entry in fleet.service.log if entry.at > began} == {"/machine-events", "/snapshots"}
 
 
 def test_pauses_end_in_the_order_of_their_time() -> None:
