@@ -9,15 +9,16 @@ import re
 import shlex
 import shutil
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from documentation import Part, Reader, blocks_of, follows, state
+from documentation import WEB, Part, Reader, blocks_of, follows, state
 from jinja2 import Template
 
-from ansible_fixtures import KEY
+from ansible_fixtures import COLLECTION, KEY
 from e2e.playbooks import INSTALL, fail
 
 AWX = "docs/docsite/rst/awx.rst"
@@ -30,7 +31,7 @@ PATCH = [
 ]
 
 
-def as_job(reader: Reader, playbook: str, *arguments: str, rc: int = 0, **variables: Any) -> Any:
+def as_job(reader: Reader, playbook: str, *arguments: str, rc: int | None = 0, **variables: Any) -> Any:
     """Run a playbook of the project as AWX does: variables in a file, and artifacts shown at the end."""
     extra = reader.ansible.write("extravars", json.dumps(variables))
     command = ["ansible-playbook", "-i", "my.paperspace.yml", *arguments, "-e", f"@{extra}", playbook]
@@ -53,7 +54,9 @@ def project(reader: Reader) -> Reader:
 )
 @follows(Part(AWX, ("Execution environment",)))
 def test_execution_environment(project: Reader) -> None:
-    (project.folder / "community-paperspace.tar.gz").touch()
+    galaxy = yaml.safe_load((COLLECTION / "galaxy.yml").read_text("utf-8"))
+    # As `ansible-galaxy collection build` names it.
+    (project.folder / f"{galaxy['namespace']}-{galaxy['name']}-{galaxy['version']}.tar.gz").touch()
     project.type("ansible-builder create -f execution-environment.yml -c context")
     folder = project.folder / "context/_build"
     [wanted] = yaml.safe_load((folder / "requirements.yml").read_text())["collections"]
@@ -82,45 +85,113 @@ def test_job_with_a_credential(project: Reader) -> None:
     as_job(project, "recover.yml", recover_action="list")
 
 
-def new_run(reader: Reader) -> dict[str, str]:
-    """The artifacts of the first node of the workflow."""
-    shown = as_job(reader, "new_run.yml").output
-    artifacts: dict[str, str] = json.loads(re.findall(r"RUN: (\{.+?\})", shown, re.DOTALL)[0])
-    return artifacts
+@dataclass(frozen=True)
+class Node:
+    """A node of the workflow. C(links): after which ends, success or failure, of which other nodes it starts."""
+
+    name: str
+    playbook: str
+    links: list[tuple[str, str]]
 
 
-@pytest.mark.parametrize("is_bad", [False, True], ids=["well", "failing"])
+def workflow() -> list[Node]:
+    """The nodes of the page, each after those that it follows."""
+    page = (COLLECTION / AWX).read_text("utf-8")
+    nodes: list[Node] = []
+    for name, playbook, start in re.findall(r"^   \* - ([A-Z][a-z ]+)\n     - (.+)\n     - (.+)$", page, re.MULTILINE):
+        if name == "Node":
+            continue
+        links = [(parent, end) for end, parent in re.findall(r"on (success|failure) of \*(.+?)\*", start)]
+        assert len(links) == start.count("*") // 2 == start.count(" of ")
+        assert {parent for parent, dummy in links} <= {node.name for node in nodes}
+        nodes.append(Node(name, "patch.yml" if playbook == "yours" else playbook.strip("`"), links))
+    assert [node.name for node in nodes if not node.links] == ["New run"]
+    return nodes
+
+
+def run_workflow(reader: Reader, **variables: Any) -> tuple[dict[str, bool], bool]:
+    """How each node that ran ended, and whether the workflow is successful: by the rules of AWX."""
+    nodes = workflow()
+    ended: dict[str, bool] = {}
+    artifacts: dict[str, Any] = {}
+    for node in nodes:
+        # Of several links, one is enough: nodes do not converge unless they are told to.
+        if not node.links or any(ended.get(parent) is (end == "success") for parent, end in node.links):
+            result = as_job(reader, node.playbook, "-l", "web", rc=None, **variables, **artifacts)
+            ended[node.name] = result.rc == 0
+            for shown in re.findall(r"RUN: (\{.+?\})", result.output, re.DOTALL):
+                artifacts |= json.loads(shown)
+            # AWX takes its time between two nodes.
+            reader.simulator.control("POST", "/clock", {"advance": 60})
+    # A failure is taken for handled when there is a link for it, whatever becomes of the node at its end.
+    handled = {parent for node in nodes for parent, end in node.links if end == "failure"}
+    return ended, all(is_well or name in handled for name, is_well in ended.items())
+
+
+@dataclass(frozen=True)
+class Case:
+    """How each node that runs ends, and the version and the ends of the runs of web1 and web3, and of web2."""
+
+    nodes: dict[str, bool]
+    others: tuple[str, str]
+    web2: tuple[str, str]
+    fault_of_web2: dict[str, Any] = field(default_factory=dict)
+    variables: dict[str, Any] = field(default_factory=dict)
+
+
+BEGUN = {"New run": True, "Snapshot": True}
+NOT_BEGUN = {"New run": True, "Snapshot": False}
+FULL = {"state": "error", "error": "no space"}
+CASES = {
+    "well": Case({**BEGUN, "Maintenance": True, "Close": True}, ("2.0", "ok"), ("2.0", "ok")),
+    "maintenance fails": Case(
+        {**BEGUN, "Maintenance": False, "Rollback": True, "Fail": False},
+        ("1.0", "restored"),
+        ("1.0", "restored"),
+        variables={"bad": True},
+    ),
+    "rollback fails": Case(
+        {**BEGUN, "Maintenance": False, "Rollback": False},
+        ("1.0", "restored"),
+        ("2.0", "open"),
+        {**FULL, "path": ".*/restore"},
+        {"bad": True},
+    ),
+    "snapshot fails": Case(
+        {**NOT_BEGUN, "Call off": False}, ("1.0", "ok"), ("1.0", "open"), {**FULL, "path": "/snapshots"}
+    ),
+    "snapshot is late": Case(
+        {**NOT_BEGUN, "Call off": True, "Fail": False},
+        ("1.0", "ok"),
+        ("1.0", "ok"),
+        {"state": "done", "seconds": 30, "path": "/snapshots"},
+        {"snapshot_wait_timeout": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
 @follows(Part(AWX, ("A workflow",)))
-def test_workflow(project: Reader, is_bad: bool) -> None:
-    artifacts = new_run(project)
-    assert set(artifacts) == {"snapshot_run_id", "rollback_run_id", "maintenance_run_id"}
-    assert len(set(artifacts.values())) == 1
-    as_job(project, "snapshot.yml", "-l", "web", **artifacts)
-    as_job(project, "patch.yml", "-l", "web", rc=2 if is_bad else 0, bad=is_bad, **artifacts)
-    # Each of these follows in one of the two cases.
-    as_job(project, "rollback.yml" if is_bad else "close.yml", "-l", "web", **artifacts)
-    project.use("rollback.yml", "close.yml")
-    end = ("1.0", "restored") if is_bad else ("2.0", "ok")
-    assert [state(project.simulator)[host] for host in ("web1", "web2", "web3")] == [end] * 3
-    assert {snapshot["name"][6:27] for snapshot in project.simulator.snapshots()} == set(artifacts.values())
-
-
-def test_workflow_closes_when_a_snapshot_fails(project: Reader) -> None:
-    artifacts = new_run(project)
-    project.simulator.add_fault(
-        "event", state="error", error="no space", method="POST", machine_id=project.simulator.ids()["web2"]
-    )
-    as_job(project, "snapshot.yml", "-l", "web", rc=2, **artifacts)
-    assert "no space" in project.last.output
-    as_job(project, "close.yml", "-l", "web", rc=2, **artifacts)
-    ends = {host: state(project.simulator)[host] for host in ("web1", "web2", "web3")}
-    assert ends == {"web1": ("1.0", "ok"), "web2": ("1.0", "open"), "web3": ("1.0", "ok")}
-    assert not project.simulator.done_counts()["restores"]
-    as_job(project, "recover.yml", rc=2, recover_action="keep")
-    [delete] = re.findall(r"ansible localhost -m \S+ -a 'state=absent snapshot_ids=\w+'", project.last.output)
-    project.type(delete)
-    as_job(project, "recover.yml")
-    assert "No run is open" in project.last.output
+def test_workflow(project: Reader, name: str) -> None:
+    case = CASES[name]
+    if case.fault_of_web2:
+        web2 = project.simulator.ids()["web2"]
+        project.simulator.add_fault("event", method="POST", machine_id=web2, **case.fault_of_web2)
+    ended, is_successful = run_workflow(project, **case.variables)
+    # Each of them runs in some case.
+    project.use("new_run.yml", "snapshot.yml", "rollback.yml", "close.yml", "fail.yml")
+    assert ended == case.nodes
+    assert is_successful is (name == "well")
+    assert [state(project.simulator)[host] for host in WEB] == [case.others, case.web2, case.others]
+    # All nodes had the same run id.
+    assert len({snapshot["name"][6:27] for snapshot in project.simulator.snapshots()}) == 1
+    if name == "snapshot fails":
+        assert not project.simulator.done_counts()["restores"]
+        as_job(project, "recover.yml", rc=2, recover_action="keep")
+        [delete] = re.findall(r"ansible localhost -m \S+ -a 'state=absent snapshot_ids=\w+'", project.last.output)
+        project.type(delete)
+        as_job(project, "recover.yml")
+        assert "No run is open" in project.last.output
 
 
 def test_job_slices_share_a_run(project: Reader) -> None:
