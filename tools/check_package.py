@@ -1,15 +1,21 @@
 # Copyright (c) 2026, The community.paperspace authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Check the built tarball and the collection installed from it: `check_package.py TARBALL COLLECTIONS_PATH`."""
+"""Check the built tarball and the collection installed from it: `check_package.py TARBALL COLLECTIONS_PATH`.
+
+Of what is installed, only the folders that have to suffice are left. Their plugins and roles must have documentation,
+and their playbooks must get as far as asking the API.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path, PurePosixPath
 
 REQUIRED = {
@@ -33,7 +39,9 @@ ALLOWED_FOLDERS = {"LICENSES", "changelogs", "docs", "extensions", "meta", "play
 ALLOWED_FILES = {path for path in REQUIRED if "/" not in path}
 # DESIGN: these work when every other folder is deleted from an installed collection.
 SELF_SUFFICIENT = {"meta", "playbooks", "plugins", "roles"}
-PLUGIN_TYPES = ("module", "inventory", "callback", "role")
+PLUGIN_TYPES = ("module", "inventory", "callback", "filter", "lookup", "role")
+# What every playbook says when nobody answers at the address of the API: it got as far as asking.
+UNANSWERED = "no connection ("
 
 
 def content_problems(files: set[str]) -> list[str]:
@@ -67,6 +75,43 @@ def expected(files: set[str], plugin_type: str) -> set[str]:
     return {path.stem for path in found if str(path.parent) == folder and not path.stem.startswith("_")}
 
 
+def playbooks(files: set[str]) -> list[str]:
+    """The names of the playbooks in the tarball."""
+    return sorted(PurePosixPath(path).stem for path in files if PurePosixPath(path).match("playbooks/*.yml"))
+
+
+def playbook_problems(name: str, code: int, output: str) -> list[str]:
+    """What is wrong with the end of a playbook that nobody answered."""
+    if code == 2 and UNANSWERED in output and "Traceback" not in output:
+        return []
+    return [f"playbook {name}: does not end with the error that nobody answers, but with {code} and:\n{output}"]
+
+
+def unanswered(name: str, folder: Path) -> tuple[int, str]:
+    """Run a playbook of the installed collection on one machine, with an address of the API at which nobody listens.
+
+    Returns its exit code and output.
+    """
+    hosts = {"all": {"hosts": {"web1": {"paperspace_id": "psa1b2c3d4e5"}}}}
+    (folder / "hosts.json").write_text(json.dumps(hosts))
+    (folder / "patch.yml").write_text(json.dumps([{"hosts": "all", "tasks": []}]))
+    # A port that is taken and not listened at refuses every connection.
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        variables = {
+            "paperspace_connection": {"api_url": url, "api_key": "n0-k3y-0f-4ny0n3", "retries": 0},
+            "rollback_run_id": "20260131T235959Z-1a2b",
+            "maintenance_playbook": "patch.yml",
+        }
+        command = ["ansible-playbook", f"community.paperspace.{name}", "-i", "hosts.json", "--check"]
+        command += ["-e", json.dumps(variables)]
+        ended = subprocess.run(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+    return ended.returncode, ended.stdout
+
+
 def main(tarball: Path, collections: Path) -> int:
     with tarfile.open(tarball) as archive:
         files = {member.name for member in archive.getmembers() if not member.isdir()}
@@ -79,6 +124,9 @@ def main(tarball: Path, collections: Path) -> int:
     for plugin_type in PLUGIN_TYPES:
         missing = expected(files, plugin_type) - documented(plugin_type)
         problems += [f"not documented when installed: {plugin_type} {name}" for name in sorted(missing)]
+    for name in playbooks(files):
+        with tempfile.TemporaryDirectory() as folder:
+            problems += playbook_problems(name, *unanswered(name, Path(folder)))
 
     for problem in problems:
         print(f"{tarball.name}: {problem}")

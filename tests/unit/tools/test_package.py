@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+COLLECTION = Path(__file__).parents[3]
 
 GOOD_LOG = "INFO: Processing plugin modules/a: WARNING\nIMPORTER: INFO\nImporter processing completed successfully\n"
 
@@ -46,3 +49,43 @@ def test_a_foreign_file_in_the_tarball_is_a_problem(tool: Callable[[str], Module
 def test_a_file_that_the_tarball_lacks_is_a_problem(tool: Callable[[str], ModuleType]) -> None:
     package = tool("check_package")
     assert package.content_problems(package.REQUIRED - {"LICENSE"}) == ["missing: LICENSE"]
+
+
+def test_every_documented_type_is_expected_by_its_files(tool: Callable[[str], ModuleType]) -> None:
+    package = tool("check_package")
+    files = {
+        *("plugins/modules/a.py", "plugins/filter/b.py", "plugins/lookup/c.py", "plugins/inventory/d.py"),
+        *("plugins/callback/e.py", "plugins/module_utils/_f.py", "roles/g/tasks/main.yml", "playbooks/h.yml"),
+    }
+    names = {plugin_type: package.expected(files, plugin_type) for plugin_type in package.PLUGIN_TYPES}
+    assert names == {
+        "module": {"a"},
+        "filter": {"b"},
+        "lookup": {"c"},
+        "inventory": {"d"},
+        "callback": {"e"},
+        "role": {"g"},
+    }
+    assert package.playbooks(files) == ["h"]
+
+
+def test_no_folder_of_plugins_with_documentation_is_left_out(tool: Callable[[str], ModuleType]) -> None:
+    folders = {path.parent.name for path in (COLLECTION / "plugins").glob("*/*.py") if not path.name.startswith("_")}
+    types = {*tool("check_package").PLUGIN_TYPES, "modules"}
+    # Actions are documented by the modules of the same name.
+    assert folders - types == {"action", "doc_fragments"}
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "is_good"),
+    [
+        (2, "fatal: GET /machines at http://127.0.0.1:9/v1: no connection (refused).", True),
+        (0, "no connection (refused)", False),
+        (2, "ERROR! the role was not found", False),
+        (2, "Traceback (most recent call last): no connection (refused)", False),
+    ],
+)
+def test_a_playbook_has_to_end_with_the_error_that_nobody_answers(
+    tool: Callable[[str], ModuleType], code: int, output: str, is_good: bool
+) -> None:
+    assert (tool("check_package").playbook_problems("snapshot", code, output) == []) is is_good
