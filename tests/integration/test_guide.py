@@ -18,6 +18,7 @@ import yaml
 
 from ansible_collections.community.paperspace.plugins.plugin_utils import _command_line
 from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
+    ENDS,
     OUTCOMES,
     SCOPES,
     STATUSES,
@@ -88,10 +89,11 @@ def test_refused_options_are_listed() -> None:
         ("Waves, soak, budget and scope", SCOPES),
         ("Exit codes and reports", OUTCOMES),
         ("Exit codes and reports", STATUSES),
+        ("Exit codes and reports", ENDS),
         ("Exit codes and reports", [field.name for field in dataclasses.fields(RunReport)]),
         ("Exit codes and reports", [field.name for field in dataclasses.fields(MachineReport)]),
     ],
-    ids=["verdicts", "scopes", "outcomes", "statuses", "fields", "fields_of_machines"],
+    ids=["verdicts", "scopes", "outcomes", "statuses", "ends", "fields", "fields_of_machines"],
 )
 def test_words_of_the_report_are_explained(section: str, words: Iterable[str]) -> None:
     assert set(words) <= named(section)
