@@ -141,7 +141,7 @@ class Part:
 THEY_ARE_SESSIONS = "They are sessions of nox, of which this is one: see test_commands_of_make_are_there"
 # What no test has a reader do, and why.
 NOT_FOLLOWED = {
-    "getting_started.rst: Install, 1": "It fills a virtual environment from a package registry: see test_installation",
+    "getting_started.rst: Install, 1": "It asks a placeholder and a package registry: see test_installation",
     "hooks.rst: Where a hook runs, 1": "It installs for the whole computer what getting_started.rst does for one user",
     "hooks.rst: A systemd unit, 3": "It hands the units to the computer's systemd; their commands are run without it",
     "README.md: Try it, 1": THEY_ARE_SESSIONS,

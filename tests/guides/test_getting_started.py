@@ -9,6 +9,7 @@ import json
 import re
 import socket
 
+import yaml
 from documentation import STARTED, Part, Reader, blocks_of, commands_of, follows, section, state
 
 from ansible_fixtures import COLLECTION, SETTINGS
@@ -23,7 +24,9 @@ def free_port() -> int:
 
 def test_installation() -> None:
     [block] = [block for block in blocks_of(STARTED) if block.name == "getting_started.rst: Install, 1"]
-    pip = commands_of(block.text)[-1]
+    clone, *dummy, pip = commands_of(block.text)
+    repository = yaml.safe_load((COLLECTION / "galaxy.yml").read_text("utf-8"))["repository"]
+    assert clone == f"git clone {repository} community.paperspace"
     files = re.findall(r"-r community\.paperspace/(\S+)", pip)
     assert len(files) == 2
     for file in files:
