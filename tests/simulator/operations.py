@@ -59,6 +59,11 @@ class Operation:
     changes: dict[str, Any] = field(default_factory=dict)
     state_before: str = ""
 
+    @property
+    def is_of_settings(self) -> bool:
+        """Whether it changes settings only, which the machine need not stop for."""
+        return bool(self.changes) and all(name.startswith("autoSnapshot") for name in self.changes)
+
 
 @dataclass(frozen=True)
 class Done:
@@ -294,7 +299,10 @@ class World:
         return self._accept("restart", machine, call)
 
     def update_machine(self, machine: Machine, changes: Mapping[str, Any], call: Call) -> Operation | None:
-        """Change settings at once; a change of size takes an operation, which is returned."""
+        """Change settings at once; what takes an operation, which is returned, is changed by that.
+
+        A change of size does, and one of auto-snapshots where the setting says so.
+        """
         changed = dict(changes)
         if not self.settings.auto_snapshots_by_api and any(name.startswith("autoSnapshot") for name in changed):
             raise ApiError(403, "Auto snapshots cannot be set up over the API.")
@@ -308,20 +316,25 @@ class World:
             resize["storageTotal"] = str(int(gigabytes * GIB))
         if "machineType" in changed:
             resize["machineType"] = changed.pop("machineType")
-        resize = {name: value for name, value in resize.items() if machine.fields[name] != value}
-        if resize:
+        automatic: dict[str, Any] = {}
+        if self.settings.auto_snapshots_take_an_event:
+            automatic = {name: changed.pop(name) for name in list(changed) if name.startswith("autoSnapshot")}
+        resize, automatic = (
+            {name: value for name, value in each.items() if machine.fields[name] != value}
+            for each in (resize, automatic)
+        )
+        if resize or automatic:
             self._check_free(machine)
         type_before = machine.fields["publicIpType"]
         machine.fields |= changed
         machine.fields["dtModified"] = timestamp(call.now)
         if machine.fields["publicIpType"] != type_before:
             self._assign_public_ip(machine, fresh=True)
-        self._count_at_once("machine_updates", machine.id, None, machine.name, call.now)
-        if not resize:
+        if resize or not automatic:
+            self._count_at_once("machine_updates", machine.id, None, machine.name, call.now)
+        if not resize and not automatic:
             return None
-        operation = self._accept("vm-upgrade", machine, call)
-        operation.changes = resize
-        return operation
+        return self._accept("vm-upgrade", machine, call, changes=resize | automatic)
 
     def machine(self, machine_id: str) -> Machine:
         machine = self.machines.get(machine_id)
@@ -339,13 +352,20 @@ class World:
         if not self.settings.duplicate_names and any(s.name == name for s in self.snapshots.of_machine(machine.id)):
             raise ApiError(409, f"Machine {machine.id} has a snapshot of this name already.")
 
-    def _accept(self, kind: str, machine: Machine, call: Call, snapshot: Snapshot | None = None) -> Operation:
+    def _accept(
+        self,
+        kind: str,
+        machine: Machine,
+        call: Call,
+        snapshot: Snapshot | None = None,
+        changes: Mapping[str, Any] | None = None,
+    ) -> Operation:
         invisible = self.settings.event_invisible_seconds
         if call.event_invisible_seconds is not None:
             invisible = call.event_invisible_seconds
         event = Event(self._ids.new("me"), self._next(), machine.id, kind, call.now, call.now + invisible)
         self.events.add(event)
-        operation = Operation(machine, event, call.outcome, snapshot)
+        operation = Operation(machine, event, call.outcome, snapshot, changes=dict(changes or {}))
         self.accepted.append(self._record(operation, call.now))
         if machine.operation is None:
             self._take_up(operation, call.now)
@@ -375,7 +395,7 @@ class World:
             if machine.state != "off":
                 machine.enter("stopping", at)
                 self._at(at + self._seconds(operation) / 3, lambda at: self._power_off(operation, at))
-        elif kind in ("start", "stop", "restart", "vm-upgrade"):
+        elif kind in ("start", "stop", "restart", "vm-upgrade") and not operation.is_of_settings:
             wanted = {"start": "starting", "stop": "stopping", "restart": "restarting", "vm-upgrade": "upgrading"}
             machine.enter(wanted[kind], at)
         if operation.outcome.state == "stuck" and not operation.outcome.worked:
@@ -453,7 +473,8 @@ class World:
             self._boot(machine, "restarting", at)
         elif kind == "vm-upgrade":
             machine.fields |= operation.changes
-            self._return_to(operation.state_before, machine, at)
+            if not operation.is_of_settings:
+                self._return_to(operation.state_before, machine, at)
 
     def _undo(self, operation: Operation, at: float) -> None:
         machine, snapshot, kind = operation.machine, operation.snapshot, operation.event.name
@@ -520,7 +541,7 @@ class World:
     def _record(self, operation: Operation, at: float) -> Done:
         snapshot = operation.snapshot
         return Done(
-            COUNTED[operation.event.name],
+            "machine_updates" if operation.is_of_settings else COUNTED[operation.event.name],
             operation.machine.id,
             snapshot.id if snapshot else None,
             snapshot.name if snapshot else None,

@@ -53,6 +53,8 @@ class Settings:
     failed_create_leaves_record: bool = True
     auto_snapshots_by_api: bool = True
     """Whether PUT /machines/{id} takes autoSnapshot fields; if not, 403."""
+    auto_snapshots_take_an_event: bool = False
+    """Whether a change of autoSnapshot fields is done when an event of its own is; if not, it is done at once."""
 
     default_limit: int = 12
     """Items on a page when the request has no limit."""

@@ -222,6 +222,35 @@ def test_auto_snapshot_fields(api, service, machine_id):
     assert api.send("PUT", f"/machines/{machine_id}", changes).status == 403
 
 
+def test_auto_snapshot_fields_can_take_an_event(api, service, clock, machine_id):
+    service.change_settings(auto_snapshots_take_an_event=True)
+    changes = {"autoSnapshotEnabled": True, "autoSnapshotFrequency": "daily"}
+    answer = api.put(f"/machines/{machine_id}", {**changes, "name": "renamed"})
+    assert (answer["event"]["name"], answer["event"]["state"]) == ("vm-upgrade", "new")
+    assert (answer["data"]["autoSnapshotEnabled"], answer["data"]["name"]) == (False, "renamed")
+    assert service.accepted_counts()["machine_updates"] == 1
+    assert service.done_counts()["machine_updates"] == 0
+    assert api.send("PUT", f"/machines/{machine_id}", {"autoSnapshotSaveCount": 2}).status == 409
+    clock.advance(1)
+    assert api.machine(machine_id)["state"] == "ready"
+    clock.advance(4)
+    assert changes.items() <= api.machine(machine_id).items()
+    assert api.event(answer["event"]["id"])["state"] == "done"
+    assert (service.done_counts()["machine_updates"], service.done_counts()["upgrades"]) == (1, 0)
+    assert "event" not in api.put(f"/machines/{machine_id}", changes)
+
+
+def test_auto_snapshot_fields_stay_when_their_event_ends_in_error(api, service, clock, machine_id):
+    service.change_settings(auto_snapshots_take_an_event=True)
+    service.faults.add({"action": "event", "state": "error", "error": "no", "method": "PUT"})
+    event = api.put(f"/machines/{machine_id}", {"autoSnapshotEnabled": True})["event"]
+    clock.advance(10)
+    assert api.event(event["id"])["error"] == "no"
+    machine = api.machine(machine_id)
+    assert (machine["autoSnapshotEnabled"], machine["state"]) == (False, "ready")
+    assert service.done_counts()["machine_updates"] == 0
+
+
 def test_oldest_auto_snapshot_is_replaced_and_no_manual_one(api, service, machine_id):
     service.change_machine(machine_id, autoSnapshotSaveCount=2)
     manual = service.add_snapshot(machine_id, "mine")
