@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
+import pytest
+import yaml
 from documentation import SNAPSHOT, WEB, Part, Reader, blocks_of, commands_of, follows, section, state
 
+from ansible_fixtures import COLLECTION
 from e2e.playbooks import INSTALL, fail
 
 README = "README.md"
+ROLES = sorted(path.name for path in (COLLECTION / "roles").iterdir())
 
 
 @follows(Part(README, ("Use it on real machines",)))
@@ -35,7 +40,25 @@ def test_readme(reader: Reader) -> None:
     }
 
 
-@follows(*(Part(f"roles/{role}/README.md") for role in ("snapshot", "rollback", "prune", "maintenance")))
+@pytest.mark.parametrize("role", ROLES)
+def test_variables_of_a_role_are_as_specified(role: str) -> None:
+    folder = COLLECTION / "roles" / role
+    specs = yaml.safe_load((folder / "meta/argument_specs.yml").read_text("utf-8"))["argument_specs"]
+    specified = {name: option for spec in specs.values() for name, option in spec["options"].items()}
+    rows = re.findall(r"^\| `([a-z_]+)` \| (.+?) \| .+ \|$", (folder / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(name for name, dummy in rows) == sorted(specified)
+    for name, shown in rows:
+        default = specified[name].get("default")
+        if "{{" in str(default):
+            assert all(word in default for word in re.findall(r"`(.+?)`", shown)), name
+        elif default in (None, "", []):
+            # It is said in words, or taken from another variable.
+            assert (shown == "needed") is specified[name].get("required", False), name
+        else:
+            assert yaml.safe_load(shown.strip("`")) == default, name
+
+
+@follows(*(Part(f"roles/{role}/README.md") for role in ROLES))
 def test_readmes_of_roles(reader: Reader) -> None:
     reader.use_real_machines()
     snapshot, rescue, connection = blocks_of("roles/snapshot/README.md")
