@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -126,6 +127,23 @@ def test_documentation_names_all_options() -> None:
     own = {"interval": made.interval, "lookback": made.lookback, "start": "now", "names": [], "states": []}
     assert defaults == {**connection, **own, "state_file": None, "feedback": False}
     assert (made.names, made.states, made.start, made.state_file) == (frozenset(), frozenset(), None, None)
+
+
+def test_guide_names_all_options() -> None:
+    guide = (COLLECTION / "docs/docsite/rst/event_driven.rst").read_text("utf-8")
+    table = guide.partition("\nOptions of the source\n")[2].partition("\n\n\n")[0]
+    rows = re.findall(r"^   \* - (``.+)\n     -(.*)\n     - .+$", table, re.MULTILINE)
+    shown = {name: default.strip(" `") for names, default in rows for name in re.findall(r"``(.+?)``", names)}
+    assert set(shown) == set(machine_events.OPTIONS)
+    documented = yaml.safe_load(machine_events.DOCUMENTATION)["options"]
+    words = {"all": [], "none": None}
+    for name in machine_events.OPTIONS - machine_events.CONNECTION_OPTIONS:
+        default = shown[name]
+        assert (words[default] if default in words else yaml.safe_load(default)) == documented[name].get("default"), (
+            name
+        )
+    # As with the modules.
+    assert {shown[name] for name in machine_events.CONNECTION_OPTIONS} == {""}
 
 
 def test_examples_are_accepted() -> None:
