@@ -67,8 +67,8 @@ class Block:
 
 def pages() -> list[str]:
     """All pages of the documentation that can have blocks, by their paths."""
-    found = [COLLECTION / "README.md", COLLECTION / "CONTRIBUTING.md", *COLLECTION.glob("roles/*/README.md")]
-    found += COLLECTION.glob("docs/docsite/rst/*.rst")
+    found = [COLLECTION / page for page in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "tests/simulator/README.md")]
+    found += [*COLLECTION.glob("roles/*/README.md"), *COLLECTION.glob("docs/docsite/rst/*.rst")]
     return sorted(path.relative_to(COLLECTION).as_posix() for path in found)
 
 

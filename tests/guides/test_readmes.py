@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
 import sys
 
 import pytest
+import requests
 import yaml
 from documentation import SNAPSHOT, WEB, Part, Reader, blocks_of, commands_of, follows, section, state
 
@@ -15,6 +18,7 @@ from ansible_fixtures import COLLECTION
 from e2e.playbooks import INSTALL, fail
 
 README = "README.md"
+SIMULATOR = "tests/simulator/README.md"
 ROLES = sorted(path.name for path in (COLLECTION / "roles").iterdir())
 
 
@@ -91,3 +95,24 @@ def test_readmes_of_roles(reader: Reader) -> None:
     reader.follow(list_runs)
     reader.follow(resolve)
     assert [state(reader.simulator)[host][1] for host in WEB] == ["ok restored"] * 3
+
+
+@follows(Part(SIMULATOR))
+def test_readme_of_the_simulator(reader: Reader) -> None:
+    example, command = blocks_of(SIMULATOR)
+    made = runpy.run_path(str(reader.save(example, "in_process.py")))
+    reader.use("in_process.py")
+    [machine] = made["session"].get("http://localhost/v1/machines", headers=made["service"].headers()).json()["items"]
+    assert made["response"].status == 200
+    assert (machine["id"], machine["name"]) == (made["machine_id"], "web1")
+
+    (reader.folder / "tests").symlink_to(COLLECTION / "tests")
+    reader.values["--dir DIR"] = "--dir cloud > said &"
+    reader.follow(command)
+    [line] = commands_of(command.text)
+    reader.type(f"{line.partition('# or: ')[2]} --no-ssh --machines 5 --dir other > said_too &")
+    for number, said in enumerate(("said", "said_too"), 1):
+        reader.type(f"until test -s {said}; do sleep 0.2; done")
+        control = json.loads((reader.folder / said).read_text())["control_url"]
+        assert len(requests.get(f"{control}/machines", timeout=10).json()) == 5
+        reader.type(f"kill %{number}; wait %{number}")
