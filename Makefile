@@ -89,6 +89,10 @@ docs-lint: $(VENV)/ready ## Check documentation and changelog fragments
 package: $(VENV)/ready ## Build the collection and check what is in it
 	$(NOX) --session package
 
+.PHONY: audit
+audit: $(VENV)/ready ## Ask the advisory service OSV for known vulnerabilities of the dependencies
+	$(NOX) --session audit
+
 .PHONY: pins
 pins: $(VENV)/ready ## Bring tests/requirements/constraints.txt up to date (needs uv)
 	$(NOX) --session pins

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The community.paperspace authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ask for known vulnerabilities of the versions in a file of pins: `audit.py PINS`.
+"""Ask for known vulnerabilities of the versions in files of pins: `audit.py PINS ...`.
 
 Where the advisory service cannot be reached, says so and why, and ends with 0: there is nothing to be found out then.
 """
@@ -12,6 +12,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 LONGEST = 600
@@ -37,7 +38,7 @@ def reason(complaints: str) -> str:
     return complaints.strip().rpartition("\n")[2] or "it gave no reason"
 
 
-def main(pins: str) -> int:
+def audit(pins: str) -> int:
     command = [sys.executable, "-m", "pip_audit", "--vulnerability-service", "osv", "--requirement", pins]
     command += ["--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
     try:
@@ -53,9 +54,15 @@ def main(pins: str) -> int:
         print(f"pip-audit failed: {reason(asked.stderr)}")
         return 1
     lines = vulnerable(report)
-    print("\n".join([*lines, f"{len(report['dependencies'])} packages, {len(lines)} with known vulnerabilities"]))
+    count = f"{Path(pins).name}: {len(report['dependencies'])} packages, {len(lines)} with known vulnerabilities"
+    print("\n".join([*lines, count]))
     return 1 if lines else 0
 
 
+def main(*files: str) -> int:
+    # Each of them is asked for, whatever is found in those before.
+    return max([audit(pins) for pins in files])
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))
