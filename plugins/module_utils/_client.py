@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from random import random as system_random
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -110,11 +110,16 @@ class Client:
         self.random = random
         self._transport = Transport(connection, session=session, clock=clock, sleep=sleep, random=random)
 
-    def begin_wait(self, seconds: float) -> float:
-        """The time, by C(clock), at which so many seconds have passed; no request is held back beyond it."""
+    @contextmanager
+    def waiting(self, seconds: float) -> Iterator[float]:
+        """The time, by C(clock), at which so many seconds have passed; meanwhile no request is held back beyond it."""
         deadline = self.clock() + seconds
         self._transport.deadline = deadline
-        return deadline
+        try:
+            yield deadline
+        finally:
+            # A client can serve several tasks, one after the other.
+            self._transport.deadline = float("inf")
 
     def without_waiting(self, attempt: int) -> AbstractContextManager[None]:
         """In this thread, raise SendAgain instead of sleeping before a request is sent again.

@@ -167,17 +167,17 @@ def _run(client: Client, wish: MachineWish, check_mode: bool, executor: Executor
         for outcome in due:
             _foretell(outcome, machines[outcome.machine_id], wish)
     elif due:
-        deadline = client.begin_wait(wish.wait_timeout)
-        progress.begin(due, client.clock())
-        if not wish.state:
-            recent = reader.recent(len(due))
-        is_joined = wish.state != "restarted"
-        task = Task(client, recent, wish.wait, wish.wait_timeout, progress=progress, is_joined=is_joined)
-        procedures = [
-            watched(task, outcome, _change(task, outcome, machines[outcome.machine_id], wish)) for outcome in due
-        ]
-        scheduler = Scheduler(client, executor, deadline=deadline, interval=wish.wait_interval, progress=progress)
-        scheduler.run(procedures)
+        with client.waiting(wish.wait_timeout) as deadline:
+            progress.begin(due, client.clock())
+            if not wish.state:
+                recent = reader.recent(len(due))
+            is_joined = wish.state != "restarted"
+            task = Task(client, recent, wish.wait, wish.wait_timeout, progress=progress, is_joined=is_joined)
+            procedures = [
+                watched(task, outcome, _change(task, outcome, machines[outcome.machine_id], wish)) for outcome in due
+            ]
+            scheduler = Scheduler(client, executor, deadline=deadline, interval=wish.wait_interval, progress=progress)
+            scheduler.run(procedures)
     return Report(outcomes, warnings, before, _describe(outcomes))
 
 

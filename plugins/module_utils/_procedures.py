@@ -104,12 +104,15 @@ def send_once(
         try:
             result: T = yield Call(request)
         except Busy as busy:
-            if was_lost and (found := (yield from _look_once(find))) is not None:
+            # What keeps the machine busy may be what the request did whose answer was lost.
+            if was_lost and (found := (yield from keep_looking(find))) is not None:
                 return found
             if not task.wait:
                 raise
             outcome.waits_for = f"The machine was busy ({busy})"
             yield from _until_free(task, outcome.machine_id, busy_pause, is_own_possible=was_lost)
+            if was_lost and (found := (yield from keep_looking(find))) is not None:
+                return found
             busy_pause = longer(busy_pause)
             if join is not None and (found := (yield from keep_looking(join))) is not None:
                 return found

@@ -45,14 +45,19 @@ class Proof:
         return [event for event in self.events if not event.has_ended]
 
     @property
-    def is_unseen(self) -> bool:
-        """Whether no event is seen that can be the snapshot's: it can become visible later than the snapshot."""
-        return self.state is State.UNSURE and not self.events
+    def is_early(self) -> bool:
+        """Whether a late look may say otherwise: the snapshot's event can become visible later than the snapshot.
+
+        So it may be when none is seen that can be its own, and when all those have failed: they may have left nothing.
+        """
+        is_open = self.state in (State.FAILED, State.UNSURE)
+        return is_open and all(is_clear_failure(event) for event in self.events)
 
     def describe(self) -> str:
         """Why a snapshot in this state cannot be relied on, as the end of a sentence."""
         if self.state is State.RUNNING:
-            return f"it is still being made (event {self.running[0].id})"
+            other = "" if len(self.events) == 1 else ", or another one of its machine is"
+            return f"it is still being made{other} (event {self.running[0].id})"
         if not self.events:
             return "the service shows no event that made it"
         listed = ", ".join(
@@ -103,7 +108,9 @@ def prove(
         # Older than what the service still remembers, if it has forgotten anything.
         has_outlived_it = is_late and is_whole and not is_complete
         return Proof(State.DONE if has_outlived_it else State.UNSURE)
-    if not (is_complete or is_late or is_new) and _is_older_than_its_run(snapshot, own):
+    # Where the service replaces auto-snapshots, events may outnumber the snapshots of even a complete history.
+    is_accounted_for = is_complete and not any(item.is_auto_snapshot for item in snapshots)
+    if not (is_accounted_for or is_late or is_new) and _is_older_than_its_run(snapshot, own):
         # The snapshot's own event may not be visible yet, and this one another snapshot's.
         return Proof(State.UNSURE)
     if running(own, now=events[0].created):

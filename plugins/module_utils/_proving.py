@@ -30,8 +30,8 @@ def read_proofs(
 ) -> dict[str, Proof]:
     """The proofs of the selected snapshots, by id. Raises what the client raises.
 
-    C(listing) has all snapshots of their machines, newest first. For those whose event is not seen it waits once,
-    if C(patient), for as long as an event may take to show.
+    C(listing) has all snapshots of their machines, newest first. For those whose event may not be seen yet it waits
+    once, if C(patient), for as long as an event may take to show.
     """
 
     def proven(snapshots: Sequence[Snapshot], since: datetime | None, *, is_late: bool = False) -> dict[str, Proof]:
@@ -56,8 +56,8 @@ def read_proofs(
     proofs.update(proven(rest, since))
     if since is not None:
         proofs.update(proven([item for item in rest if proofs[item.id].state is State.UNSURE], None))
-    unseen = [item for item in rest if proofs[item.id].is_unseen]
-    if unseen and patient:
+    early = [item for item in rest if proofs[item.id].is_early]
+    if early and patient:
         client.sleep(client.connection.request_timeout)
-        proofs.update(proven(unseen, None, is_late=True))
+        proofs.update(proven(early, None, is_late=True))
     return proofs

@@ -20,8 +20,8 @@ from ansible_collections.community.paperspace.plugins.module_utils._wishes impor
 class Wish:
     """The options of paperspace_snapshot. Times are seconds; None means not given.
 
-    C(own_ids) is none of them: of a name that selects, a restore and a rename take only these snapshots. Whatever else
-    has that name is somebody else's, and counts as not there.
+    C(own_ids) is none of them: of a name that selects, a restore and a rename take only these snapshots, which whoever
+    wishes has seen done. Whatever else has that name is somebody else's, and counts as not there.
     """
 
     state: str = "present"
@@ -131,7 +131,7 @@ def plan_present(machine_id: str, name: str, snapshots: Sequence[Snapshot], proo
     proof = proofs[snapshot.id]
     if proof.state is State.DONE:
         return _unchanged(outcome, proof)
-    if proof.state is State.UNSURE and proof.events:
+    if proof.state is State.UNSURE and not proof.is_early:
         outcome.status = "unsure"
         outcome.error = (
             f"Snapshot {snapshot.id} has this name, but {proof.describe()}. "

@@ -104,24 +104,23 @@ def _leave_the_first(task: Task, outcome: SnapshotOutcome, own: Snapshot, since:
     The service does not keep two controllers that find no snapshot from making one each. C(since): when the own one
     was there. If the list cannot be read by then, the own one stays.
     """
-    earlier = named((yield from _older_than(task, own, since)), own.name)
-    if not earlier:
-        return
-    first = earlier[-1]
-    try:
-        proof = yield from _await_proof(task, outcome, first, None)
-    except Refused:
-        return
-    if proof.state is State.DONE:
+    for earlier in reversed(named((yield from _older_than(task, own, since)), own.name)):
+        try:
+            proof = yield from _await_proof(task, outcome, earlier, None)
+        except Refused:
+            continue
+        if proof.state is State.FAILED:
+            continue
+        if proof.state is not State.DONE:
+            outcome.status = ""
+            raise Unsure(
+                f"Snapshot {own.id} was made, but somebody else made {earlier.id} of the same name at the same time, "
+                f"and {proof.describe()}. Delete one of them by its id (state=absent)."
+            )
         yield from delete(task, outcome, own)
-        outcome.take_snapshot(first)
+        outcome.take_snapshot(earlier)
         outcome.status = "unchanged"
-    elif proof.state is not State.FAILED:
-        outcome.status = ""
-        raise Unsure(
-            f"Snapshot {own.id} was made, but somebody else made {first.id} of the same name at the same time, and "
-            f"{proof.describe()}. Delete one of them by its id (state=absent)."
-        )
+        return
 
 
 def _older_than(task: Task, own: Snapshot, since: float) -> Procedure[Sequence[Snapshot]]:
@@ -344,9 +343,9 @@ def _await_proof(
                 return proof
             for event in proof.running:
                 outcome.take_event((yield EventEnd(event)))
-        elif proof.is_unseen and not is_late:
+        elif proof.is_early and not is_late:
             yield Pause(pause)
-            pause *= 2
+            pause = longer(pause)
         else:
             if len(proof.events) == 1:
                 outcome.take_event(proof.events[0])

@@ -110,29 +110,30 @@ def _carry_out(
     due = [action for action in actions if action.verb]
     if not due:
         return
-    deadline = client.begin_wait(wish.wait_timeout)
-    progress.begin([action.outcome for action in due], client.clock())
-    machine_count = len({action.outcome.machine_id for action in due})
-    feed = reader.feed() if any(action.snapshot is None for action in due) else None
-    recent = reader.recent(machine_count)
-    is_joined = wish.state != "restored"
-    task = Task(client, recent, wish.wait, wish.wait_timeout, progress=progress, feed=feed, is_joined=is_joined)
-    procedures = [
-        one_after_another(
-            [
-                watched(
-                    task,
-                    action.outcome,
-                    carry_out(task, action, wish.new_name, safety_snapshot=wish.safety_snapshot),
-                )
-                for action in of_machine
-            ]
+    with client.waiting(wish.wait_timeout) as deadline:
+        progress.begin([action.outcome for action in due], client.clock())
+        machine_count = len({action.outcome.machine_id for action in due})
+        feed = reader.feed() if any(action.snapshot is None for action in due) else None
+        recent = reader.recent(machine_count)
+        is_joined = wish.state != "restored"
+        task = Task(client, recent, wish.wait, wish.wait_timeout, progress=progress, feed=feed, is_joined=is_joined)
+        procedures = [
+            one_after_another(
+                [
+                    watched(
+                        task,
+                        action.outcome,
+                        carry_out(task, action, wish.new_name, safety_snapshot=wish.safety_snapshot),
+                    )
+                    for action in of_machine
+                ]
+            )
+            for of_machine in group(due, lambda action: action.outcome.machine_id).values()
+        ]
+        scheduler = Scheduler(
+            client, executor, deadline=deadline, interval=wish.wait_interval, progress=progress, feed=feed
         )
-        for of_machine in group(due, lambda action: action.outcome.machine_id).values()
-    ]
-    Scheduler(client, executor, deadline=deadline, interval=wish.wait_interval, progress=progress, feed=feed).run(
-        procedures
-    )
+        scheduler.run(procedures)
 
 
 class _Planner:
@@ -315,7 +316,10 @@ class _Planner:
     def _proofs(
         self, select: Callable[[Sequence[Snapshot]], list[Snapshot]], *, patient: bool = True
     ) -> dict[str, Proof]:
-        selected = [snapshot for found in self.listing.values() for snapshot in select(found)]
+        selected = [snapshot for found in self.listing.values() for snapshot in self._own(select(found))]
+        if self._wish.own_ids is not None:
+            # What else is made on the machine by now says nothing of them.
+            return {snapshot.id: Proof(State.DONE) for snapshot in selected}
         return read_proofs(self._client, self._reader, self.listing, selected, patient=patient)
 
     def _with_missing(self, actions: Sequence[Action]) -> list[Action]:

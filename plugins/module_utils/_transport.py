@@ -292,7 +292,15 @@ class Transport:
         content = _json(answer.body)
         if self._connection.api_key.encode() in answer.body or b"\\" in answer.body:
             # Else it would stand wherever the answer goes: results, reports, caches. JSON may write it with escapes.
-            content = _without(content, self._connection.api_key)
+            try:
+                content = _without(content, self._connection.api_key)
+            except RecursionError:
+                raise InvalidAnswer(
+                    f"{method} {path}: the answer is nested too deeply.",
+                    method=method,
+                    path=path,
+                    status=answer.status,
+                ) from None
         if content is not None and not isinstance(content, dict):
             raise InvalidAnswer(
                 f"{method} {path}: answered {answer.status} with a {type(content).__name__}, not an object: "

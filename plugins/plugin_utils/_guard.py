@@ -276,14 +276,8 @@ class Guard:
 
     def _take_snapshots(self, wave: Sequence[MachineReport], *, is_successor: bool = False) -> None:
         self._begin(wave, "snapshot")
-        wish = self._wish(wave, state="present", name=self._open_name)
-        try:
-            outcomes = self._ports.snapshots(wish, check_mode=self._report.check_mode).outcomes
-        except PaperspaceError as error:
-            # To a successor they are known to be there.
-            status = "unsure" if is_successor else "failed"
-            outcomes = [SnapshotOutcome(machine.machine_id, status=status, error=str(error)) for machine in wave]
-        entries = _by_machine(outcomes)
+        # To a successor they are known to be there.
+        entries = _by_machine(self._taken(wave, "unsure" if is_successor else "failed"))
         for machine in wave:
             entry = entries.get(machine.machine_id, SnapshotOutcome(machine.machine_id, status="failed"))
             machine.snapshot = SnapshotReport(
@@ -306,21 +300,32 @@ class Guard:
             self._remove_own([*failed, *others])
         self._end(wave, "snapshot")
 
+    def _taken(self, machines: Sequence[MachineReport], otherwise: str) -> list[Outcome]:
+        """The outcomes of the snapshots; C(otherwise) is the status of what could not even be begun."""
+        wish = self._wish(machines, state="present", name=self._open_name)
+        try:
+            return list(self._ports.snapshots(wish, check_mode=self._report.check_mode).outcomes)
+        except InputError as error:
+            if len(machines) > 1:
+                return _by_halves(machines, lambda half: self._taken(half, otherwise), error)
+            why = str(error)
+        except PaperspaceError as error:
+            why = str(error)
+        return [SnapshotOutcome(machine.machine_id, status=otherwise, error=why) for machine in machines]
+
     def _leave_to_others(self, machines: Sequence[MachineReport]) -> list[MachineReport]:
         """Give up the machines that another run has begun with since this one was let begin, and return them.
 
         That is looked at once more after the snapshots are there, so that of two runs at least one sees the other.
         """
-        if not machines:
-            return []
-        why: dict[str, str] = {}
-        try:
-            listing = self._ports.existing_snapshots([machine.machine_id for machine in machines])
-        except PaperspaceError as error:
-            why = {machine.host: f"Whether another run is open on it is not known: {error}" for machine in machines}
-            listing = {}
+        listing, why = self._listed(machines)
         for machine in machines:
-            for run in self._runs(listing.get(machine.machine_id, ())):
+            found = listing.get(machine.machine_id)
+            if found is None:
+                continue
+            if not any((item.id, item.name) == (machine.snapshot.id, self._open_name) for item in found):
+                why[machine.host] = "Its snapshot is gone again, or has another name: somebody else has changed it."
+            for run in self._runs(found):
                 if not run.is_closed and run.run_id != self._report.run_id:
                     why[machine.host] = self._open_run_sentences(run.run_id, [machine.host])
                 elif run.is_closed and run.run_id == self._report.run_id:
@@ -329,6 +334,22 @@ class Guard:
         for machine in left:
             self._leave(machine, why[machine.host])
         return left
+
+    def _listed(self, machines: Sequence[MachineReport]) -> tuple[dict[str, list[Snapshot]], dict[str, str]]:
+        """The snapshots of machines, by id; of those that could not be looked at, the reason by host."""
+        if not machines:
+            return {}, {}
+        try:
+            return self._ports.existing_snapshots([machine.machine_id for machine in machines]), {}
+        except InputError as error:
+            if len(machines) > 1:
+                half = len(machines) // 2
+                first, second = self._listed(machines[:half]), self._listed(machines[half:])
+                return first[0] | second[0], first[1] | second[1]
+            why = str(error)
+        except PaperspaceError as error:
+            why = str(error)
+        return {}, {machine.host: f"Whether another run is open on it is not known: {why}" for machine in machines}
 
     def _leave(self, machine: MachineReport, why: str) -> None:
         machine.outcome = "no_snapshot"
@@ -572,17 +593,11 @@ class Guard:
 
     def _ended_by_others(self, machines: Sequence[MachineReport]) -> dict[str, str]:
         """Take note of it where somebody else has ended the run on a machine, and say how, by the machine's id."""
-        if not machines:
-            return {}
-        try:
-            listing = self._ports.existing_snapshots([machine.machine_id for machine in machines])
-        except InputError:
-            half = len(machines) // 2
-            return self._ended_by_others(machines[:half]) | self._ended_by_others(machines[half:]) if half else {}
-        except PaperspaceError:
-            return {}
+        listing, dummy = self._listed(machines)
         told = {}
         for machine in machines:
+            if machine.machine_id not in listing:
+                continue
             runs = [run for run in self._runs(listing[machine.machine_id]) if run.run_id == self._report.run_id]
             if all(run.is_closed for run in runs):
                 machine.closed = runs[0].outcome if runs else None

@@ -12,15 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.fake_service import Answer, Call, scripted
 from unit.simulated_fleet import Fleet, only, statuses
 
 from ansible_collections.community.paperspace.plugins.module_utils import _connection, _snapshots
 from ansible_collections.community.paperspace.plugins.module_utils._connection import connection_from
-from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
+from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, InvalidAnswer
 from ansible_collections.community.paperspace.plugins.module_utils._proof import needs_events_since
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Wish
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Snapshot, parse_event
+from simulator.messages import Response
+from simulator.records import timestamp
+from simulator.service import Request
 
+NAME = "maint-20251231T235959Z-1a2b"
 CREATE = {"method": "POST", "path": "/snapshots"}
 RESTORE = {"method": "POST", "path": "/snapshots/[^/]+/restore"}
 
@@ -252,3 +257,124 @@ def test_fleet_of_more_than_a_page_is_waited_for_though_lists_break_off(how: str
     assert set(statuses(fleet.run(name="before", wait_timeout=120))) == {"created"}
     assert set(statuses(fleet.change(state="stopped", wait_timeout=120))) == {"stopped"}
     assert fleet.service.done_counts()["creates"] == 250
+
+
+def lagging_fleet(**settings: Any) -> Fleet:
+    """Events show up later than what they made, and a create that fails leaves nothing."""
+    fleet = Fleet(event_invisible_seconds=6.0, failed_create_leaves_record=False, snapshot_seconds=1.0, **settings)
+    fleet.clock.advance(120)
+    return fleet
+
+
+@pytest.mark.parametrize("is_history_whole", [True, False])
+@pytest.mark.parametrize("name", [NAME, "daily-1"])
+def test_good_snapshot_is_not_taken_for_one_that_failed_before(name: str, is_history_whole: bool) -> None:
+    fleet = lagging_fleet(is_history_whole=is_history_whole)
+    fleet.failed_snapshot(name)
+    fleet.later(60)
+    good, _event_id = fleet.begin_snapshot(name)
+    fleet.later(3)
+    entry = only(fleet.run(name=name))
+    assert (entry["status"], entry["id"]) == ("unchanged", good)
+    assert fleet.writes() == []
+
+
+def test_good_snapshot_is_not_pruned_as_one_that_failed_before() -> None:
+    fleet = lagging_fleet()
+    fleet.failed_snapshot("daily-1")
+    fleet.later(60)
+    fleet.begin_snapshot("daily-2")
+    fleet.later(3)
+    assert fleet.run(state="absent", name_prefix="daily-", keep=5).outcomes == []
+    assert fleet.writes() == []
+
+
+def test_older_snapshot_of_the_name_is_not_restored_for_one_whose_event_is_late() -> None:
+    fleet = lagging_fleet()
+    older = fleet.made_snapshot("before")
+    fleet.clock.advance(30 * 86400)
+    fleet.failed_snapshot("before")
+    fleet.later(60)
+    newer, _event_id = fleet.begin_snapshot("before")
+    fleet.later(3)
+    with pytest.raises(InputError, match="2 snapshots named") as refused:
+        fleet.run(state="restored", name="before")
+    assert older in str(refused.value)
+    assert newer in str(refused.value)
+    assert fleet.writes() == []
+
+
+@pytest.mark.parametrize("is_history_whole", [True, False])
+def test_events_of_replaced_auto_snapshots_are_no_proof_of_a_run(is_history_whole: bool) -> None:
+    fleet = Fleet(event_invisible_seconds=6.0, snapshot_seconds=120.0, is_history_whole=is_history_whole)
+    # The service keeps one, and tells nothing of it when it replaces that.
+    for dummy in range(2):
+        fleet.clock.advance(1800)
+        fleet.add_event("snapshot-create")
+    fleet.service.add_snapshot(fleet.machine_id, "auto-2", auto=True)
+    fleet.clock.advance(60)
+    began = timestamp(fleet.clock.now())
+    name = f"maint-{re.sub('[-:]', '', began)[:15]}Z-1a2b"
+    snapshot_id, _event_id = fleet.begin_snapshot(name)
+    fleet.clock.advance(2)
+    entry = only(fleet.run(name=name))
+    assert (entry["status"], entry["id"]) == ("unchanged", snapshot_id)
+    assert [item["complete"] for item in fleet.service.snapshots() if item["id"] == snapshot_id] == [True]
+
+
+@pytest.mark.parametrize("trouble", ["the event shows between two looks", "a look fails"])
+def test_restore_that_keeps_its_own_machine_busy_is_not_sent_again(trouble: str) -> None:
+    fleet = Fleet(restore_seconds=40.0)
+    fleet.made_snapshot("before")
+    fleet.clock.advance(300)
+    request = {"method": "POST", "path": "/snapshots/[^/]+/restore", "times": 1}
+    fleet.fault("event_invisible", seconds=1e9, **request)
+    fleet.fault("lost", when="after", **request)
+    handle, seen = fleet.service.handle, {"busy": False, "looks": 0}
+
+    def interfere(asked: Request) -> Response:
+        if seen["busy"] and (asked.method, asked.path) == ("GET", "/machine-events"):
+            seen["looks"] += 1
+            if seen["looks"] == (1 if trouble == "a look fails" else 2):
+                for event in fleet.service.world.events:
+                    event.visible_at = 0.0
+                if trouble == "a look fails":
+                    return Response(403, {"Content-Type": "text/html"}, b"<html>blocked</html>")
+        response = handle(asked)
+        seen["busy"] = seen["busy"] or response.status == 409
+        return response
+
+    fleet.service.handle = interfere  # type: ignore[method-assign]
+    assert only(fleet.run(state="restored", name="before"))["status"] == "restored"
+    assert seen["busy"]
+    assert fleet.service.done_counts()["restores"] == 1
+
+
+def test_of_several_snapshots_made_at_once_the_first_good_one_stays() -> None:
+    fleet = Fleet(busy="queue")
+    handle, made = fleet.service.handle, list[str]()
+
+    def intrude(asked: Request) -> Response:
+        if asked.method == "POST" and not made:
+            made.append("")
+            rule = fleet.fault("event", method="POST", state="error", error="no space", times=1)
+            failed = fleet.begin_snapshot(NAME)[0]
+            fleet.service.faults.remove(rule)
+            made[:] = [failed, fleet.begin_snapshot(NAME)[0]]
+        return handle(asked)
+
+    fleet.service.handle = intrude  # type: ignore[method-assign]
+    entry = only(fleet.run(name=NAME))
+    assert (entry["status"], entry["id"]) == ("unchanged", made[1])
+    fleet.later()
+    assert [item["id"] for item in fleet.service.snapshots() if item["name"] == NAME and item["complete"]] == [made[1]]
+
+
+def test_answer_that_is_nested_deeply_is_one_error() -> None:
+    depth = 600
+    body = b'{"a":' * depth + b'"\\u0041"' + b"}" * depth
+    with (
+        scripted(Call("GET", "/auth/session", Answer(200, body))) as (client, _time),
+        pytest.raises(InvalidAnswer, match="nested too deeply"),
+    ):
+        client.check_key()
