@@ -34,6 +34,7 @@ CORES: dict[str, tuple[str, ...]] = {
     "2.20": ("3.12", "3.13", "3.14"),
     "2.21": ("3.12", "3.13", "3.14"),
 }
+OLDEST_CORE, *dummy, NEWEST_CORE = CORES
 CURRENT_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 nox.needs_version = ">=2025.5.1"
@@ -58,15 +59,10 @@ def newest_core(python: str) -> str:
     return next((core for core in reversed(CORES) if python in CORES[core]), list(CORES)[-1])
 
 
-def python_for(core: str) -> str:
-    """The Python to test this ansible-core with: the one that runs nox if it can, else the oldest on the machine."""
-    there = [python for python in CORES[core] if shutil.which(f"python{python}")]
-    return CURRENT_PYTHON if CURRENT_PYTHON in CORES[core] else [*there, *CORES[core]][0]
-
-
 # The ansible-core versions to test with: `CORE=all`, `CORE="2.16 2.21"`, or by default one.
 DEFAULT_CORE = newest_core(CURRENT_PYTHON)
-WANTED = os.environ.get("CORE", "").split() or [DEFAULT_CORE]
+ASKED_FOR = os.environ.get("CORE", "").split()
+WANTED = ASKED_FOR or [DEFAULT_CORE]
 TESTED_CORES = list(CORES) if WANTED == ["all"] else WANTED
 if not set(TESTED_CORES) <= set(CORES):
     sys.exit(f"CORE takes 'all', or some of: {' '.join(CORES)}")
@@ -74,7 +70,19 @@ if not set(TESTED_CORES) <= set(CORES):
 # A whole run of the end-to-end tests takes long: of all versions the oldest, the newest and one between have to do.
 E2E_CORES = [core for core in TESTED_CORES if WANTED != ["all"] or core in ("2.16", "2.19", "2.21")]
 # The oldest and the newest are at least tried in every run.
-SMOKE_CORES = [core for core in ("2.16", "2.21") if core not in TESTED_CORES]
+SMOKE_CORES = [core for core in (OLDEST_CORE, NEWEST_CORE) if core not in TESTED_CORES]
+
+
+def python_for(core: str) -> str:
+    """The Python to test this ansible-core with.
+
+    The oldest version goes with the oldest Python on the machine that it supports, and the newest with the newest.
+    Those between, and the version that is tested when none is asked for, go with the Python that runs nox if they can.
+    """
+    there = [python for python in CORES[core] if shutil.which(f"python{python}")] or list(CORES[core])
+    if core in (OLDEST_CORE, NEWEST_CORE) and (ASKED_FOR or core != DEFAULT_CORE):
+        return there[0 if core == OLDEST_CORE else -1]
+    return CURRENT_PYTHON if CURRENT_PYTHON in CORES[core] else there[0]
 
 
 def with_cores(cores: list[str]) -> Any:
@@ -221,10 +229,11 @@ def eda(session: nox.Session) -> None:
     pytest(session, "tests/integration/test_event_driven.py")
 
 
-@nox.session(name="unit-oldest-requests")
+# On Python 3.10, if that is there: only there all of meta/ee-requirements.txt counts.
+@nox.session(name="unit-oldest-requests", python=python_for(OLDEST_CORE))
 def unit_oldest_requests(session: nox.Session) -> None:
-    """Unit tests of what uses `requests` with the oldest `requests` that meta/ee-requirements.txt admits."""
-    install(session, core_requirement(DEFAULT_CORE), "unit.txt")
+    """Unit tests of what uses `requests` and `tomli` with the oldest that meta/ee-requirements.txt admits."""
+    install(session, core_requirement(OLDEST_CORE), "unit.txt")
     lower_bounds = [line.replace(">=", "==") for line in RUNTIME_REQUIREMENTS.read_text().splitlines() if ">=" in line]
     install(session, *lower_bounds, constrained=False)
     pytest(session, "tests/unit/plugins/module_utils", "-k", "transport or tls or client or connection or wire or info")

@@ -14,7 +14,8 @@ options:
     description:
       - The API key of the Paperspace team whose machines are meant.
       - When not set, the environment variable E(PAPERSPACE_API_KEY) is used, and when that is not set either, the key
-        that C(pspace login) stored for the current team in C(~/.paperspace/credentials.toml).
+        that C(pspace login) stored for the current team in C(~/.paperspace/credentials.toml). To read that file on
+        Python 3.10 takes the package tomli (C(pip install tomli)).
       - The key is never shown, logged or returned, at any verbosity.
     type: str
   api_url:
@@ -54,4 +55,5 @@ options:
     default: 16
 requirements:
   - requests >= 2.28.0
+  - tomli >= 2.0.0, on Python 3.10 only, to read the key of C(pspace login)
 """
