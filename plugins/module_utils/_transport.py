@@ -57,6 +57,17 @@ _SAFE_METHODS = frozenset({"GET", "PUT"})
 _REFUSALS: dict[int, type[Refused]] = {401: Unauthorized, 403: Unauthorized, 404: NotFound, 409: Busy, 429: RateLimited}
 # The server gave up on the request, or the client was thought gone: either way it may have been carried out.
 _OUTCOME_UNKNOWN = frozenset({408, 499})
+# The contract's codes of errors that are more than refusals.
+_STATUS_OF_CODE = {
+    "UNAUTHORIZED": 401,
+    "FORBIDDEN": 403,
+    "NOT_FOUND": 404,
+    "TIMEOUT": 408,
+    "CONFLICT": 409,
+    "TOO_MANY_REQUESTS": 429,
+    "CLIENT_CLOSED_REQUEST": 499,
+    "INTERNAL_SERVER_ERROR": 500,
+}
 
 
 @dataclass(frozen=True)
@@ -269,11 +280,13 @@ class Transport:
         code, complaint = _complaint(content, is_success=200 <= status < 300)
         if 200 <= status < 300 and complaint is None:
             return None
+        # An error all the same, under a 2xx too: then its code says which.
+        meant = _STATUS_OF_CODE.get(code or "", status) if status < 300 else status
         kind: type[PaperspaceError] = Refused
-        if status >= 500 or status in _OUTCOME_UNKNOWN:
+        if meant >= 500 or meant in _OUTCOME_UNKNOWN:
             kind = AnswerLost
-        elif status in _REFUSALS:
-            kind = _REFUSALS[status]
+        elif meant in _REFUSALS:
+            kind = _REFUSALS[meant]
         if kind is NotFound and not code:
             # What is not found counts as gone; that is for the service to say, and not for whatever stands before it.
             kind = InvalidAnswer

@@ -63,6 +63,8 @@ ANSWER_LOST: dict[str, Callable[[], Exception | Answer]] = {
     "524 HTML": lambda: Answer(524, HTML),
     "408": lambda: fail(408, "TIMEOUT"),
     "499": lambda: fail(499, "CLIENT_CLOSED_REQUEST"),
+    "200 with a server error's body": lambda: fail(200, "INTERNAL_SERVER_ERROR"),
+    "200 with a timeout's body": lambda: fail(200, "TIMEOUT"),
 }
 # Sent once, whatever the method: (answer, the kind of error).
 FINAL: dict[str, tuple[Exception | Answer, type[PaperspaceError]]] = {
@@ -77,7 +79,9 @@ FINAL: dict[str, tuple[Exception | Answer, type[PaperspaceError]]] = {
     "409": (fail(409, "CONFLICT"), Busy),
     "412": (fail(412, "PRECONDITION_FAILED"), Refused),
     "413": (fail(413, "PAYLOAD_TOO_LARGE"), Refused),
-    "200 with an error's body": (fail(200, "CONFLICT"), Refused),
+    "200 with an error's body": (fail(200, "BAD_REQUEST"), Refused),
+    "200 with an error's body of a busy machine": (fail(200, "CONFLICT"), Busy),
+    "200 with an error's body of what is gone": (fail(200, "NOT_FOUND"), NotFound),
     "200 HTML": (Answer(200, HTML), InvalidAnswer),
     "403 HTML": (Answer(403, HTML), InvalidAnswer),
     "404 HTML": (Answer(404, HTML), InvalidAnswer),
