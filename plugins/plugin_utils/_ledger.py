@@ -56,6 +56,15 @@ class _Play:
         return host in self.ended or (self.is_ended_by_task and host not in self.batches)
 
 
+@dataclass(frozen=True)
+class _Delegation:
+    """A task for one host on another: C(target) is None as long as only its end will name it."""
+
+    host: str
+    task: str
+    target: str | None
+
+
 @dataclass
 class _Ledger:
     """What the lines say, put together."""
@@ -74,8 +83,10 @@ class _Ledger:
     suspects: set[str] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
     common: list[tuple[set[str], Reason]] = field(default_factory=list)
-    # Tasks that run on a host which only their end names, by the host that they are for.
-    delegating: dict[str, str] = field(default_factory=dict)
+    # The task that is at work elsewhere, by the host that it is for.
+    delegating: dict[str, _Delegation] = field(default_factory=dict)
+    # Tasks that have run nobody knows where.
+    astray: list[_Delegation] = field(default_factory=list)
     batch: set[str] = field(default_factory=set)
 
 
@@ -160,17 +171,17 @@ def _take_touched(ledger: _Ledger, line: Mapping[str, Any]) -> None:
 
 
 def _take_delegating(ledger: _Ledger, line: Mapping[str, Any]) -> None:
-    if line["target"] is None:
-        ledger.delegating[line["host"]] = line["task"]
-    else:
+    ledger.delegating[line["host"]] = _Delegation(line["host"], line["task"], line["target"])
+    if line["target"] is not None:
         ledger.touched.add(line["target"])
 
 
 def _take_delegated(ledger: _Ledger, line: Mapping[str, Any]) -> None:
-    # Where it is not known what was touched, that stays so.
+    delegation = ledger.delegating.pop(line["host"], None)
     if line["targets"] is not None:
-        ledger.delegating.pop(line["host"], None)
         ledger.touched.update(line["targets"])
+    elif delegation is not None:
+        ledger.astray.append(delegation)
 
 
 def _take_rescued(ledger: _Ledger, line: Mapping[str, Any]) -> None:
@@ -218,12 +229,13 @@ def _verdict(ledger: _Ledger, host: str) -> Verdict:
         return _incomplete(None, "Nothing is known of what was done: the ansible-playbook kept no ledger.")
     if host in ledger.troubles:
         return ledger.troubles[host]
+    cut_off = _cut_off(ledger, host)
+    if cut_off is not None:
+        return Verdict("incomplete", cut_off)
     if host not in ledger.touched:
-        if ledger.delegating:
-            other, task = next(iter(ledger.delegating.items()))
-            return _incomplete(
-                Reason(other, task), "A task was delegated to a host that is not known, and did not end."
-            )
+        if ledger.astray:
+            task = ledger.astray[0]
+            return _incomplete(Reason(task.host, task.task), "A task was delegated to a host that is not known")
         return Verdict("untouched", missed=_unfinished(ledger, host))
     for batch, reason in ledger.common:
         if host in batch:
@@ -232,6 +244,15 @@ def _verdict(ledger: _Ledger, host: str) -> Verdict:
         return _incomplete(_cause(ledger, host), "Ansible gave this host up")
     unfinished = _unfinished(ledger, host)
     return Verdict("ok") if unfinished is None else Verdict("incomplete", unfinished)
+
+
+def _cut_off(ledger: _Ledger, host: str) -> Reason | None:
+    """The task for another host that was, or may have been, at work on this one when the playbook ended."""
+    for task in ledger.delegating.values():
+        if task.target in (host, None):
+            where = "this host" if task.target else "a host that is not known"
+            return Reason(task.host, task.task, f"A task was delegated to {where}, and did not end.")
+    return None
 
 
 def _unfinished(ledger: _Ledger, host: str) -> Reason | None:

@@ -79,6 +79,22 @@ def test_stopped_in_the_maintenance(
     controller.check(run, FATES, ended_by=ended_by)
 
 
+@pytest.mark.parametrize("target", ["web2", "{{ 'web2' }}"], ids=["named", "template"])
+def test_stopped_while_one_machine_is_changed_for_another(controller: Controller, target: str) -> None:
+    """The other has run all of its own plays to the end. Where a template says which one it is, it may be any."""
+    hold = {
+        "name": "Reconfigure the other",
+        "ansible.builtin.shell": "touch {{ hostvars.web2.disk }}/held; sleep 60",
+        "delegate_to": target,
+    }
+    run = controller.start_maintenance([play(INSTALL), play(hold, hosts="web1")])
+    run.until(lambda: controller.is_held("web2"))
+    run.kill()
+    run.until_all_is_over()
+    fates = {"web1": CUT_SHORT, "web2": CUT_SHORT, "web3": OK if target == "web2" else INCOMPLETE}
+    controller.check(run, fates, ended_by="parent_died")
+
+
 @WAYS
 def test_stopped_in_the_second_wave(
     controller: Controller, stop: Callable[[Run], None], ended_by: tuple[str, ...]

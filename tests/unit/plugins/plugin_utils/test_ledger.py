@@ -36,6 +36,10 @@ def touched(*hosts: str) -> list[Line]:
     return [{"event": "touched", "host": host, "task": "Patch"} for host in hosts]
 
 
+def delegating(host: str, target: str | None) -> Line:
+    return {"event": "delegating", "host": host, "task": "Tell", "target": target}
+
+
 def end(number: int, *ended: str, end_play: bool = False, **fields: Any) -> Line:
     return {"event": "end", "play": f"p{number}", "ended": list(ended), "end_play": end_play, **fields}
 
@@ -72,6 +76,8 @@ class Truth:
     harmed: dict[str, str] = field(default_factory=dict)
     # Given up for the failure of another host.
     lost: set[str] = field(default_factory=set)
+    # On whom a task for another is at work.
+    busy: set[str] = field(default_factory=set)
     ended: set[tuple[int, str]] = field(default_factory=set)
 
     def verdict(self, host: str, plays: Sequence[Sequence[str]]) -> str:
@@ -80,7 +86,7 @@ class Truth:
         if host not in self.touched:
             return "untouched"
         targeted = [number for number, hosts in enumerate(plays, 1) if host in hosts]
-        is_whole = all((number, host) in self.ended for number in targeted)
+        is_whole = all((number, host) in self.ended for number in targeted) and host not in self.busy
         return "ok" if is_whole and host not in self.lost else "incomplete"
 
 
@@ -180,7 +186,9 @@ def _go_through(history: History, host: str, fate: str, other: str) -> None:
         history.take(trouble("rescued", host))
     elif fate in ("delegated", "failed elsewhere"):
         history.truth.touched.add(other)
+        history.truth.busy.add(other)
         history.write("delegating", host=host, task="Patch", target=other)
+        history.truth.busy.remove(other)
         history.write("delegated", host=host, targets=[other])
         if fate == "failed elsewhere":
             history.go_wrong("failed", host, other)
@@ -322,18 +330,59 @@ ALL_ENDED = end(1, "a", "b", "c")
         ([*began(HOSTS), *touched(*HOSTS), end(1, "a", end_play=True)], "ok incomplete incomplete"),
         # Tasks for one host on another.
         (
-            [*began("a"), *touched("a"), {"event": "delegating", "host": "a", "task": "Tell", "target": "b"}],
-            "incomplete ok untouched",
+            [*began("a"), *touched("a"), delegating("a", "b")],
+            "incomplete incomplete untouched",
         ),
         (
-            [*began("a"), *touched("a"), {"event": "delegating", "host": "a", "task": "Tell", "target": None}],
+            [*began("a"), *touched("a"), delegating("a", None)],
             "incomplete incomplete incomplete",
+        ),
+        # One that is cut off counts against its target, also where that had run all of its own plays to the end.
+        (
+            [*began("ab"), *touched("a", "b"), end(1, "a", "b"), delegating("a", "b")],
+            "ok incomplete untouched",
+        ),
+        (
+            [*began(HOSTS), *touched(*HOSTS), ALL_ENDED, delegating("a", None)],
+            "incomplete incomplete incomplete",
+        ),
+        (
+            [*began("ab"), *touched("a", "b"), end(1, "a", "b"), delegating("a", "localhost")],
+            "ok ok untouched",
+        ),
+        # Each host has one of its own, and only its end ends it.
+        (
+            [
+                *began(HOSTS),
+                *touched(*HOSTS),
+                ALL_ENDED,
+                delegating("a", "c"),
+                delegating("b", "c"),
+                {"event": "delegated", "host": "a", "targets": ["c"]},
+            ],
+            "ok ok incomplete",
+        ),
+        (
+            [*began(HOSTS), *touched(*HOSTS), ALL_ENDED, delegating("a", "b"), trouble("unreachable", "a")],
+            "unreachable incomplete ok",
+        ),
+        (
+            [
+                *began(HOSTS),
+                *touched(*HOSTS),
+                delegating("a", "b"),
+                {"event": "delegated", "host": "a", "targets": ["b"]},
+                delegating("a", "c"),
+                {"event": "delegated", "host": "a", "targets": ["c"]},
+                ALL_ENDED,
+            ],
+            "ok ok ok",
         ),
         (
             [
                 *began("a"),
                 *touched("a"),
-                {"event": "delegating", "host": "a", "task": "Tell", "target": None},
+                delegating("a", None),
                 {"event": "delegated", "host": "a", "targets": ["localhost", "b"]},
                 end(1, "a"),
             ],
@@ -343,7 +392,7 @@ ALL_ENDED = end(1, "a", "b", "c")
             [
                 *began("a"),
                 *touched("a"),
-                {"event": "delegating", "host": "a", "task": "Tell", "target": None},
+                delegating("a", None),
                 {"event": "delegated", "host": "a", "targets": None},
                 end(1, "a"),
             ],
@@ -363,6 +412,15 @@ def test_reason_is_what_went_wrong() -> None:
     assert found["b"] == Verdict("failed", Reason("b", "Migrate", "No Migrate."))
     told = "The play 'Play 1' ended before this host had run it to the end: No Migrate."
     assert found["a"] == Verdict("incomplete", Reason("b", "Migrate", told))
+
+
+@pytest.mark.parametrize("target", ["b", None])
+def test_reason_of_a_target_is_the_task_that_was_cut_off(target: str | None) -> None:
+    lines = [*began(HOSTS), *touched(*HOSTS), ALL_ENDED, delegating("a", target)]
+    found = judge(lines, HOSTS).verdicts["b"]
+    assert found.reason
+    assert (found.verdict, found.reason.host, found.reason.task) == ("incomplete", "a", "Tell")
+    assert "was delegated to" in found.reason.error
 
 
 def test_reason_is_its_own_failure_rather_than_that_of_another() -> None:
