@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
+from ansible.executor import task_result
 from ansible.executor.play_iterator import PlayIterator
 from ansible.plugins.callback import CallbackBase
 
@@ -72,6 +73,12 @@ def _watch_iterators(remember: Callable[[PlayIterator], None], lose: Callable[[P
 
     iterator_class.__init__ = make
     iterator_class.mark_host_failed = mark
+
+
+def _show_who_is_unreachable() -> None:
+    """Have callbacks told of it under C(no_log) too: of an item in a loop, nothing else says so."""
+    ansible: Any = task_result
+    ansible._PRESERVE = {*getattr(ansible, "_PRESERVE", ()), "unreachable"}
 
 
 class CallbackModule(CallbackBase):
@@ -111,6 +118,7 @@ class CallbackModule(CallbackBase):
             return
         self._path = str(path)
         _watch_iterators(self._on_iterator, self._on_mark)
+        _show_who_is_unreachable()
         self._guarded(self._write, "start")
 
     # What Ansible calls.
@@ -235,13 +243,13 @@ class CallbackModule(CallbackBase):
             self._items.pop(name, None)
 
     def _on_item(self, result: Any, is_bad: bool) -> None:
-        if not _task_of(result).delegate_to:
-            return
-        target = _target_of(result)
-        if _content_of(result).get("unreachable"):
-            # Ansible may be told to ignore it.
+        is_delegated = bool(_task_of(result).delegate_to)
+        target = _target_of(result) if is_delegated else None
+        if _is_unreachable(result):
+            # Ansible may be told to ignore it, and forgets it when another item fails.
             self._write_trouble("unreachable", result, [target] if target else [])
-        self._items.setdefault(_host_of(result), []).append((target, is_bad))
+        if is_delegated:
+            self._items.setdefault(_host_of(result), []).append((target, is_bad))
 
     def _on_ok(self, result: Any) -> None:
         # A strategy may not have told of its start.
@@ -270,7 +278,10 @@ class CallbackModule(CallbackBase):
 
     def _on_failed(self, result: Any, ignore_errors: bool) -> None:
         targets = self._on_end_of_delegation(result)
-        if not ignore_errors:
+        # Of a loop, its items have told.
+        if _is_unreachable(result) and "results" not in _content_of(result):
+            self._write_trouble("unreachable", result, targets)
+        elif not ignore_errors:
             # Of an include that fails Ansible tells before it gives the host up.
             self._write_trouble("failed" if self._is_lost(result) else "rescued", result, targets)
 
@@ -360,6 +371,10 @@ def _target_of(result: Any) -> str | None:
     fields = getattr(result, "_task_fields", None) or getattr(result, "task_fields", None) or {}
     target = fields.get("delegate_to")
     return str(target) if target and _is_plain(str(target)) else None
+
+
+def _is_unreachable(result: Any) -> bool:
+    return bool(_content_of(result).get("unreachable"))
 
 
 def _is_plain(text: str) -> bool:

@@ -264,6 +264,22 @@ def test_17_unreachable_host_is_not_rescued(controller: Controller) -> None:
     controller.check(controller.maintain([play(block)]), fates(OK, UNREACHABLE, OK))
 
 
+@pytest.mark.parametrize("is_rescued", [False, True], ids=["ignored", "rescued"])
+def test_17_item_is_unreachable_and_another_fails(controller: Controller, is_rescued: bool) -> None:
+    """Ansible takes such a task for one that has failed, which may be ignored or rescued."""
+    loop: dict[str, Any] = {
+        "name": "Ask each way",
+        "ansible.builtin.command": "false",
+        "vars": {"ansible_connection": "{{ item }}", "ansible_port": 1},
+        "loop": ["local", "ansible.builtin.ssh"],
+        "when": only("web2"),
+    }
+    block: dict[str, Any] = {"name": "Try", "block": [loop], "rescue": [GATHER]}
+    run = controller.maintain([play(INSTALL, block if is_rescued else {**loop, "ignore_errors": True})])
+    report = controller.check(run, fates(OK, UNREACHABLE, OK), reasons={"web2": ("Ask each way", "127.64.0.2")})
+    assert report["children"][0]["rc"] == 0 or is_rescued
+
+
 def test_18_first_of_two_plays_breaks_some_hosts(controller: Controller) -> None:
     run = controller.maintain([play(INSTALL, fail("web1"), cut_off("web2")), play(INSTALL)])
     controller.check(run, fates(FAILED, UNREACHABLE, OK))

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from ansible import constants
+from ansible.executor import task_result
 from ansible.executor.play_iterator import IteratingStates, PlayIterator
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
@@ -45,6 +46,7 @@ class Stage:
         # It replaces what Ansible has.
         for name in ("__init__", "mark_host_failed"):
             monkeypatch.setattr(PlayIterator, name, getattr(PlayIterator, name))
+        monkeypatch.setattr(task_result, "_PRESERVE", task_result._PRESERVE)
         loader = DataLoader()
         self.inventory = InventoryManager(loader=loader, sources=[f"{','.join(HOSTS)},"])
         for group, hosts in {"web": "ab", "db": "c", "empty": ""}.items():
@@ -335,6 +337,85 @@ def test_strategy_that_does_not_tell_of_a_start(stage: Stage) -> None:
     assert [line["host"] for line in stage.events("touched")] == ["a"]
 
 
+LOOP = {**TASK, "loop": ["one", "two"]}
+
+
+def unreachable_item(stage: Stage, task: Any) -> None:
+    """One item of b's loop does not reach it, and another fails: then Ansible takes the task for failed."""
+    stage.callback.v2_runner_item_on_failed(result("b", task, item="one", msg="Timeout.", unreachable=True))
+    stage.callback.v2_runner_item_on_failed(result("b", task, item="two", msg="No."))
+
+
+def test_item_that_is_unreachable_counts_though_another_fails_and_is_ignored(stage: Stage) -> None:
+    play = stage.play(tasks=[LOOP])
+    stage.start(play)
+    iterator = stage.begin(play)
+    task = stage.next(iterator, "b")
+    unreachable_item(stage, task)
+    stage.callback.v2_runner_on_failed(result("b", task, results=[{}, {}]), ignore_errors=True)
+    stage.run(iterator, *HOSTS)
+    stage.finish()
+    assert stage.verdicts == "ok unreachable ok"
+    reason = judge(read_ledger(stage.path), HOSTS).verdicts["b"].reason
+    assert reason
+    assert (reason.task, reason.error) == ("Patch", "Timeout.")
+
+
+def test_item_that_is_unreachable_counts_though_another_fails_and_is_rescued(stage: Stage) -> None:
+    play = stage.play(tasks=[{"block": [LOOP], "rescue": [{**TASK, "name": "Mend"}]}])
+    stage.start(play)
+    iterator = stage.begin(play)
+    task = stage.next(iterator, "b")
+    unreachable_item(stage, task)
+    stage.fail(iterator, "b", task, results=[{}, {}])
+    stage.run(iterator, "b")
+    stage.finish()
+    assert stage.verdicts == "untouched unreachable untouched"
+
+
+def test_item_that_fails_and_is_ignored_is_no_trouble(stage: Stage) -> None:
+    play = stage.play(tasks=[LOOP])
+    stage.start(play)
+    iterator = stage.begin(play)
+    task = stage.next(iterator, "b")
+    stage.callback.v2_runner_item_on_failed(result("b", task, item="two", msg="No."))
+    stage.callback.v2_runner_on_failed(result("b", task, results=[{}, {}]), ignore_errors=True)
+    stage.run(iterator, "b")
+    stage.finish()
+    assert stage.verdicts == "untouched ok untouched"
+
+
+def test_task_that_is_failed_and_unreachable_is_unreachable(stage: Stage) -> None:
+    """As an action may have it."""
+    play = stage.play()
+    stage.start(play)
+    iterator = stage.begin(play)
+    content = {"msg": "Timeout.", "unreachable": True}
+    stage.callback.v2_runner_on_failed(result("b", stage.next(iterator, "b"), **content), ignore_errors=True)
+    stage.run(iterator, "b")
+    stage.finish()
+    assert stage.verdicts == "untouched unreachable untouched"
+
+
+def test_item_that_is_unreachable_is_known_to_be_though_nothing_is_to_be_logged(stage: Stage) -> None:
+    """Callbacks get a copy, from which Ansible takes everything but a few fields."""
+    play = stage.play(tasks=[{**LOOP, "no_log": True}])
+    stage.start(play)
+    iterator = stage.begin(play)
+    task = stage.next(iterator, "b")
+    content = {"unreachable": True, "msg": "s3cret", "_ansible_no_log": True}
+    if hasattr(task_result, "_RawTaskResult"):
+        raw = task_result._RawTaskResult(stage.host("b"), task, content, {})
+        shown = raw.as_callback_task_result()
+    else:
+        shown = task_result.TaskResult(stage.host("b"), task, content, {}).clean_copy()
+    stage.callback.v2_runner_item_on_failed(shown)
+    stage.run(iterator, "b")
+    stage.finish()
+    assert stage.verdicts == "untouched unreachable untouched"
+    assert "s3cret" not in stage.path.read_text()
+
+
 @pytest.mark.parametrize(
     ("content", "error"),
     [
@@ -382,9 +463,10 @@ def delegated(stage: Stage, target: str, **keywords: Any) -> tuple[PlayIterator,
 def test_delegated_task(stage: Stage) -> None:
     dummy, task = delegated(stage, "b")
     assert stage.events("delegating") == [{"event": "delegating", "host": "a", "task": "Patch", "target": "b"}]
-    assert stage.verdicts == "incomplete ok untouched"
+    assert stage.verdicts == "incomplete incomplete untouched"
     stage.callback.v2_runner_on_ok(result("a", task))
     assert stage.events("delegated") == [{"event": "delegated", "host": "a", "targets": ["b"]}]
+    assert stage.verdicts == "incomplete ok untouched"
 
 
 def test_template_is_known_at_the_end(stage: Stage) -> None:
@@ -442,6 +524,18 @@ def test_loop_over_targets_of_which_one_is_unreachable_and_ignored(stage: Stage)
     stage.callback.v2_runner_item_on_failed(result("a", task, "b", msg="Timeout.", unreachable=True))
     stage.callback.v2_runner_item_on_ok(result("a", task, "c"))
     stage.callback.v2_runner_on_ok(result("a", task, results=[{}, {}]))
+    stage.run(iterator, "a")
+    stage.finish()
+    assert stage.verdicts == "unreachable unreachable ok"
+
+
+def test_loop_over_targets_of_which_one_fails_and_another_is_unreachable_and_both_are_ignored(stage: Stage) -> None:
+    iterator, task = delegated(stage, "{{ item }}", loop=["b", "c"])
+    stage.callback.v2_runner_item_on_failed(result("a", task, "b", msg="Timeout.", unreachable=True))
+    stage.callback.v2_runner_item_on_failed(result("a", task, "c", msg="No."))
+    # As later releases of Ansible say it of the whole.
+    both = result("a", task, results=[{}, {}], unreachable=True)
+    stage.callback.v2_runner_on_failed(both, ignore_errors=True)
     stage.run(iterator, "a")
     stage.finish()
     assert stage.verdicts == "unreachable unreachable ok"
