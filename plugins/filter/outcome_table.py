@@ -14,6 +14,8 @@ description:
   - Puts entries of a result, like those of M(community.paperspace.paperspace_snapshot), into a table that reads well as
     the message of M(ansible.builtin.debug).
   - What went wrong stands under the machine's line; what is the same for several in a row stands there once.
+  - No line is wider than O(width). Long names of hosts are shortened inside for it, and then, as far as it has to be,
+    the other columns.
 options:
   _input:
     description:
@@ -23,16 +25,20 @@ options:
     elements: dict
     required: true
   snapshot:
-    description: Whether the snapshots are shown by their ids or their names.
+    description:
+      - Whether the snapshots are shown by their ids or their names.
+      - Names take much of a line, so that with them the machines' ids and the seconds are left out.
     type: str
     choices: [id, name]
     default: id
   width:
-    description: How many characters a line may have. Long names of hosts are shortened inside for it.
+    description:
+      - How many columns of the terminal a line may take; wide characters take two.
+      - With the default lines are no wider than 80 columns as M(ansible.builtin.debug) shows them.
     type: int
-    default: 68
+    default: 69
   seconds:
-    description: Whether the column of the seconds is shown.
+    description: Whether the column of the seconds is shown where O(snapshot=id).
     type: bool
     default: true
 """
@@ -50,59 +56,47 @@ _value:
   elements: str
 """
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.community.paperspace.plugins.plugin_utils._text import shorten_inside
+from ansible_collections.community.paperspace.plugins.plugin_utils._text import (
+    WIDTH_IN_DEBUG,
+    one_line,
+    table_in_debug,
+)
 
-# Columns that the names of hosts have in any case.
-LEAST_HOST = 10
+COLUMNS = {
+    "id": {"HOST": "host", "MACHINE": "machine_id", "STATUS": "status", "SNAPSHOT": "id", "SECONDS": "seconds"},
+    "name": {"HOST": "host", "STATUS": "status", "SNAPSHOT": "name"},
+}
+# The columns to shorten, in this order, and what is left of each in any case.
+LEAST = {"HOST": 10, "SNAPSHOT": 12, "MACHINE": 7, "STATUS": 6}
 
 
 def outcome_table(
-    entries: Sequence[Mapping[str, Any]], snapshot: str = "id", width: int = 68, seconds: bool = True
+    entries: Sequence[Mapping[str, Any]], snapshot: str = "id", width: int = WIDTH_IN_DEBUG, seconds: bool = True
 ) -> list[str]:
     """The lines. Raises AnsibleFilterError when C(snapshot) names no way to show one."""
-    if snapshot not in ("id", "name"):
+    if snapshot not in COLUMNS:
         raise AnsibleFilterError(f"snapshot is id or name, not {snapshot!r}.")
-    columns = {"HOST": "host", "MACHINE": "machine_id", "STATUS": "status", "SNAPSHOT": snapshot}
-    if seconds:
-        columns["SECONDS"] = "seconds"
-    rows: list[tuple[str, ...]] = [tuple(columns)]
-    rows.extend(tuple(_shown(entry.get(key)) for key in columns.values()) for entry in entries)
-    rows = _narrowed(rows, width)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    errors = ["", *(str(entry.get("error") or "") for entry in entries)]
-    for row, error, next_error in zip(rows, errors, [*errors[1:], ""], strict=True):
-        cells = [cell.ljust(column) for cell, column in zip(row[:-1], widths[:-1], strict=True)]
-        lines.append("  ".join([*cells, row[-1].rjust(widths[-1]) if seconds else row[-1]]))
-        if error != next_error:
-            lines.extend(_wrapped(error, width))
-    return lines
-
-
-def _narrowed(rows: Sequence[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
-    """The rows with long hosts shortened, as far as that helps them to fit. Snapshots are told apart by their names."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    room = max(LEAST_HOST, width - sum(widths[1:]) - 2 * (len(widths) - 1))
-    return [(shorten_inside(host, room), *rest) for host, *rest in rows]
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    indent = " " * 4
-    return textwrap.wrap(
-        text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
+    columns = {head: key for head, key in COLUMNS[snapshot].items() if seconds or key != "seconds"}
+    heads = list(columns)
+    rows = [
+        ([_shown(entry.get(key)) for key in columns.values()], [str(entry.get("error") or "")]) for entry in entries
+    ]
+    if "SECONDS" in columns:
+        lines = [heads, *(cells for cells, errors in rows)]
+        digits = max(len(cells[-1]) for cells in lines)
+        for cells in lines:
+            cells[-1] = cells[-1].rjust(digits)
+    least = {heads.index(head): fewest for head, fewest in LEAST.items() if head in columns}
+    return table_in_debug(heads, rows, width, least)
 
 
 def _shown(value: Any) -> str:
-    if value is None or value == "":
-        return "-"
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+    return f"{value:.1f}" if isinstance(value, float) else one_line("" if value is None else str(value)) or "-"
 
 
 class FilterModule:

@@ -28,6 +28,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._names import
 from ansible_collections.community.paperspace.plugins.module_utils._version import VERSION
 from ansible_collections.community.paperspace.plugins.plugin_utils import _report_html, _report_text
 from ansible_collections.community.paperspace.plugins.plugin_utils._private import make_folder, replace_file
+from ansible_collections.community.paperspace.plugins.plugin_utils._text import WIDTH_IN_DEBUG
 
 REPORT_VERSION = 1
 
@@ -53,9 +54,6 @@ STATUSES = ("running", "succeeded", "failed")
 # The files of a report, by how their names end.
 KINDS = ("json", "md", "html")
 ENDS = ("end", "sigint", "sigterm", "parent_died", "guardian_died", "error")
-
-# What is left of 80 columns when debug shows lines as a list: it adds eight spaces, two quotation marks and a comma.
-WIDTH_IN_DEBUG = 69
 
 # Without a time zone: all times here are UTC.
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001

@@ -16,15 +16,12 @@ from typing import TYPE_CHECKING
 from ansible_collections.community.paperspace.plugins.module_utils._names import DEFAULT_PREFIX
 from ansible_collections.community.paperspace.plugins.plugin_utils._recover_command import recover_command_line
 from ansible_collections.community.paperspace.plugins.plugin_utils._text import (
-    cut,
-    display_width,
     markdown_block,
     markdown_table,
     markdown_text,
     one_line,
-    shorten_inside,
-    table,
-    wrap,
+    table_in_debug,
+    wrap_in_debug,
 )
 
 if TYPE_CHECKING:
@@ -40,10 +37,6 @@ if TYPE_CHECKING:
 MOST_ROWS = 50
 MOST_NAMES = 20
 LINES_OF_A_REASON = 3
-
-# In JSON these have a backslash before them. These characters, which look alike, are as wide as that.
-_WIDE = str.maketrans('"\\', "\uff02\uff3c")
-_NARROW = str.maketrans("\uff02\uff3c", '"\\')
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -122,25 +115,18 @@ def outcome_lines(report: RunReport, width: int) -> list[str]:
 
     That holds for the lines within a list that debug shows as JSON, too.
     """
-    explanations = [tuple(text.translate(_WIDE) for text in _explanations(machine)) for machine in report.machines]
-    listed = list(zip(report.machines, explanations, strict=True))
+    listed = [(machine, tuple(_explanations(machine))) for machine in report.machines]
     if len(listed) > MOST_ROWS:
         listed = [(machine, texts) for machine, texts in listed if texts or machine.outcome not in _QUIET]
-    cells = [("VERDICT", "WHAT WAS DONE")]
-    cells += [(machine.verdict or "-", what_was_done(report, machine)) for machine, dummy in listed]
-    taken = sum(max(map(display_width, column)) + 2 for column in zip(*cells, strict=True))
-    host_width = max(width - taken, len("HOST"))
-    hosts = ["HOST", *(shorten_inside(machine.host.translate(_WIDE), host_width) or "-" for machine, dummy in listed)]
-    head, *rows = table([(host, *row) for host, row in zip(hosts, cells, strict=True)])
-    lines = [head] if rows else []
-    for row, (dummy, texts), next_one in zip(rows, listed, [*listed[1:], None], strict=False):
-        lines.append(row)
-        # What is the same for several in a row stands there once.
-        if next_one is None or texts != next_one[1]:
-            lines += [f"    {line}" for text in texts for line in wrap(text, max(width - 4, 1), LINES_OF_A_REASON)]
+    rows = [
+        ((one_line(machine.host) or "-", machine.verdict or "-", what_was_done(report, machine)), texts)
+        for machine, texts in listed
+    ]
+    head = ("HOST", "VERDICT", "WHAT WAS DONE")
+    lines = table_in_debug(head, rows, width, {0: len("HOST")}, LINES_OF_A_REASON) if rows else []
     totals = ", ".join(f"{count} {text}" for text, count in counts(report))
-    lines += wrap(f"{number_text(len(report.machines), 'machine')}: {totals or 'none'}.", width, len(OUTCOME_TEXTS))
-    return [cut(line, width).translate(_NARROW) for line in lines]
+    sentence = f"{number_text(len(report.machines), 'machine')}: {totals or 'none'}."
+    return lines + wrap_in_debug(sentence, width, len(OUTCOME_TEXTS))
 
 
 def recover_command(report: RunReport, action: str) -> str:
@@ -255,7 +241,8 @@ def _section(report: RunReport, machine: MachineReport) -> Iterator[str]:
 def reason_of(machine: MachineReport) -> Reason | None:
     """The reason, unless it is just the error of the snapshot, which is told with it."""
     reason = machine.reason
-    return None if reason and not reason.task and reason.error == machine.snapshot.error else reason
+    is_told = machine.snapshot.error and reason and not reason.task and reason.error == machine.snapshot.error
+    return None if is_told else reason
 
 
 def sentence_on_the_verdict(machine: MachineReport) -> str:

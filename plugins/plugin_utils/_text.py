@@ -8,9 +8,13 @@ Pure, and free of Ansible.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+# What is left of 80 columns when debug shows lines as a list: it adds eight spaces, two quotation marks and a comma.
+WIDTH_IN_DEBUG = 69
 
 _ELLIPSIS = "..."
 
@@ -21,6 +25,10 @@ _SEQUENCES = re.compile(
     r"|\x1b[ -/]*[0-~]"
 )
 _LINE_ENDS = re.compile(r"\r\n|[\r\v\f\x85\u2028\u2029]")
+
+# In JSON these have a backslash before them. These characters, which look alike, are as wide as that.
+_WIDE = str.maketrans('"\\', "\uff02\uff3c")
+_NARROW = str.maketrans("\uff02\uff3c", '"\\')
 
 # A character reference where a backslash would not do: in the cells of a table, and for what becomes HTML.
 _MARKDOWN = {
@@ -87,11 +95,28 @@ def shorten_inside(text: str, width: int) -> str:
     return cut(text, head) + _ELLIPSIS + cut(text[::-1], tail)[::-1]
 
 
-def wrap(text: str, width: int, most: int) -> list[str]:
-    """The text in at most C(most) lines of at most C(width) columns, broken at spaces where there are any."""
+def shorten_apart(texts: Sequence[str], width: int) -> list[str]:
+    """Each shortened inside; but where several would look the same, what all long ones end in is cut off first."""
+    short = [shorten_inside(text, width) for text in texts]
+    ends = sorted({text[::-1] for text in texts if display_width(text) > width})
+    if len(ends) < 2 or len(set(short)) == len(set(texts)):
+        return short
+    alike = (one == other for one, other in zip(ends[0], ends[-1], strict=False))
+    shared = sum(1 for dummy in itertools.takewhile(bool, alike))
+    stem = width - len(_ELLIPSIS)
+    return [
+        shorten_inside(text[: len(text) - shared], stem) + _ELLIPSIS
+        if display_width(text) > width and stem > 0
+        else same
+        for text, same in zip(texts, short, strict=True)
+    ]
+
+
+def wrap(text: str, width: int, most: int | None = None) -> list[str]:
+    """The text in lines of at most C(width) columns, broken at spaces where there are any; at most C(most) of them."""
     rest = one_line(text)
     lines: list[str] = []
-    while rest and len(lines) < most - 1:
+    while rest and (most is None or len(lines) < most - 1):
         head = cut(rest, width)
         if len(head) < len(rest) and rest[len(head)] != " " and " " in head:
             head = head[: head.rindex(" ")]
@@ -106,6 +131,44 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """The rows as lines with aligned columns."""
     widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(_padded, row, widths)).rstrip() for row in rows]
+
+
+def table_in_debug(
+    head: Sequence[str],
+    rows: Sequence[tuple[Sequence[str], Sequence[str]]],
+    width: int,
+    least: Mapping[int, int],
+    most: int | None = None,
+) -> list[str]:
+    """The head and the rows, which are cells of cleaned text and notes, as lines of at most C(width) columns.
+
+    Each row has its notes under it, in at most C(most) lines each; those that it shares with the next stand there once.
+    For cells that need more than there is, columns are shortened inside, one after the other, to no less than
+    C(least) has for each. No line is wider within a list that debug shows as JSON, either.
+    """
+    columns = [
+        [cell.translate(_WIDE) for cell in column]
+        for column in zip(head, *(cells for cells, notes in rows), strict=True)
+    ]
+    widths = [max(map(display_width, column)) for column in columns]
+    excess = sum(widths) + 2 * (len(widths) - 1) - width
+    for number, fewest in least.items():
+        if excess > 0:
+            room = max(min(fewest, widths[number]), widths[number] - excess)
+            columns[number] = shorten_apart(columns[number], room)
+            excess -= widths[number] - room
+    first, *others = table(list(zip(*columns, strict=True)))
+    lines = [first]
+    for number, (line, (dummy, notes)) in enumerate(zip(others, rows, strict=True), 1):
+        lines.append(line)
+        if number == len(rows) or notes != rows[number][1]:
+            lines += [f"    {part}" for note in notes for part in wrap_in_debug(note, max(width - 4, 1), most)]
+    return [cut(line.translate(_WIDE), width).translate(_NARROW) for line in lines]
+
+
+def wrap_in_debug(text: str, width: int, most: int | None = None) -> list[str]:
+    """The text wrapped to lines that are no wider within a list that debug shows as JSON."""
+    return [line.translate(_NARROW) for line in wrap(one_line(text).translate(_WIDE), width, most)]
 
 
 def markdown_text(text: str) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.community.paperspace.plugins.plugin_utils._text import display_width
+
 RUN = "20260131T235959Z-1a2b"
 OPEN, OK, RESTORED = f"maint-{RUN}", f"maint-{RUN}-ok", f"maint-{RUN}-restored"
 
@@ -37,7 +39,16 @@ def disk(simulator: Any, name: str) -> Path:
 def row(result: Any, name: str) -> list[str]:
     """The cells of the host's line in the last table."""
     lines = [line.strip(' ",') for line in result.stdout.splitlines()]
-    return [line for line in lines if line.startswith(f"{name} ") and " ps" in line][-1].split()
+    [*dummy, head] = [number for number, line in enumerate(lines) if line.startswith("HOST ")]
+    return next(line for line in lines[head:] if line.startswith(f"{name} ")).split()
+
+
+def assert_tables_fit(result: Any) -> None:
+    """There is a table, and no line of a message but a command is wider than a terminal usually is."""
+    messages = [line for line in result.stdout.splitlines() if line.startswith('        "')]
+    messages = [line for line in messages if not line.startswith('        "  ansible')]
+    assert any(line.startswith('        "HOST ') for line in messages)
+    assert [line for line in messages if display_width(line) > 80] == []
 
 
 def restore_requests(simulator: Any) -> list[str]:
@@ -56,7 +67,8 @@ def test_snapshot_check_create_again_and_limit(ansible: Any, simulator: Any) -> 
     assert f"rollback_run_id={RUN}" in created.stdout
     assert [row(created, name)[2] for name in ("web1", "web2", "web3")] == ["created"] * 3
     assert names(simulator) == {"web1": [OPEN], "web2": [OPEN], "web3": [OPEN], "db1": [], "db2": []}
-    assert all(len(line) <= 80 for line in created.stdout.splitlines() if line.startswith('        "'))
+    for result in (checked, created):
+        assert_tables_fit(result)
 
     again = play(ansible, simulator, "snapshot", *run)
     assert row(again, "web1")[2] == "unchanged"
@@ -133,6 +145,8 @@ def test_rollback_of_a_fleet_that_is_wholly_unreachable(ansible: Any, simulator:
 
     result = rollback(ansible, simulator)
     assert f"Rollback of run {RUN}" in result.stdout
+    for shown in (checked, result):
+        assert_tables_fit(shown)
     assert all(found == [RESTORED] for found in names(simulator).values())
     assert not any((disk(simulator, name) / "app").exists() for name in names(simulator))
     assert "It does not answer" not in result.message
@@ -222,14 +236,43 @@ def test_prune_keeps_the_newest_closed_runs_and_whatever_is_not_theirs(ansible: 
         simulator.add_snapshot(web1, name)
     simulator.add_snapshot(web2, old[0])
     checked = play(ansible, simulator, "prune", "-l", "web", "--check", "--diff")
-    assert row(checked, "web1")[2] == "would_delete"
+    assert row(checked, "web1")[1:] == ["would_delete", old[1]]
     assert len(simulator.snapshots()) == 8
 
     result = play(ansible, simulator, "prune", "-l", "web")
     assert old[1] in result.stdout
     assert names(simulator)["web1"] == [old[2], *foreign]
     assert names(simulator)["web2"] == [old[0]]
-    assert row(play(ansible, simulator, "prune", "-l", "web"), "web1")[2] == "unchanged"
+    again = play(ansible, simulator, "prune", "-l", "web")
+    assert row(again, "web1")[1] == "unchanged"
+    for shown in (checked, result, again):
+        assert_tables_fit(shown)
+
+
+def test_tables_fit_a_terminal_whatever_stands_in_them(ansible: Any, simulator: Any) -> None:
+    """Hosts with long names, an address in an error, and wide characters, in all playbooks that end with a table."""
+    ids = simulator.ids()
+    hosts = {
+        "a-host-with-quite-a-long-name.of.some.example.org": {"paperspace_id": ids["web1"]},
+        "\u65e5\u672c\u8a9e\u306e\u30de\u30b7\u30f3": {"paperspace_id": ids["web2"]},
+    }
+    inventory = ansible.write("hosts.yml", {"all": {"hosts": hosts}})
+    address = f"https://api.paperspace.com/v1/machines/{'x' * 150}"
+    error = f"See {address} " + "\u78c1\u76e4\u5df2\u6eff" * 20
+    for run_id in ("20260101T000000Z-0000", "20260102T000000Z-0000"):
+        for machine_id in (ids["web1"], ids["web2"]):
+            simulator.add_snapshot(machine_id, f"maint-{run_id}-restored")
+    variables = {f"{name}_run_id": RUN for name in ("snapshot", "rollback", "recover")}
+    variables |= {"recover_action": "rollback", "rollback_reconnect": False, "recover_reconnect": False}
+    requests = {"snapshot": "/snapshots", "rollback": ".*/restore", "recover": ".*/restore", "prune": "/snapshots/.*"}
+    for name, path in requests.items():
+        simulator.clear_faults()
+        fault = {"method": "DELETE" if name == "prune" else "POST", "path": path, "machine_id": ids["web1"]}
+        simulator.add_fault("event", state="error", error=error, **fault)
+        command = ("ansible-playbook", f"community.paperspace.{name}", "-i", inventory, "-e", json.dumps(variables))
+        result = ansible.run(*command, rc=2)
+        assert_tables_fit(result)
+        assert "See https://api.paperspace.com/v1/machines/xxx" in result.stdout
 
 
 UPGRADE = [

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ansible_collections.community.paperspace.plugins.filter.outcome_table import outcome_table
 from ansible_collections.community.paperspace.plugins.filter.rollback_plan import rollback_plan
@@ -15,6 +18,7 @@ from ansible_collections.community.paperspace.plugins.filter.rollback_rows impor
 from ansible_collections.community.paperspace.plugins.filter.rows_by_host import rows_by_host
 from ansible_collections.community.paperspace.plugins.filter.run_name import run_name
 from ansible_collections.community.paperspace.plugins.filter.target_problems import target_problems
+from ansible_collections.community.paperspace.plugins.plugin_utils._text import WIDTH_IN_DEBUG, display_width
 
 RUN = "20260131T235959Z-1a2b"
 OTHER_RUN = "20260131T235959Z-1a2c"
@@ -213,23 +217,99 @@ def test_table_shows_an_error_that_several_share_once() -> None:
 
 
 def test_table_wraps_errors_and_can_show_names() -> None:
-    lines = outcome_table([{"host": "a", "name": "nightly", "error": "word " * 9}], snapshot="name", width=20)
-    assert lines[1:] == ["a     -        -       nightly         -", *["    word word word"] * 3]
+    entry = {"host": "a", "machine_id": "ps1", "name": "nightly", "seconds": 1.5, "error": "word " * 9}
+    assert outcome_table([entry], snapshot="name", width=24) == [
+        "HOST  STATUS  SNAPSHOT",
+        "a     -       nightly",
+        *["    word word word word"] * 2,
+        "    word",
+    ]
 
 
-def test_table_fits_with_long_names_of_hosts() -> None:
-    entry = {"machine_id": "ps1234567890", "status": "would_restore", "id": "ss1234567890", "seconds": 12345.6}
-    lines = outcome_table([{**entry, "host": f"{'web' * 20}{number}"} for number in range(3)])
-    assert max(map(len, lines)) <= 68
-    # What is cut out of a name is not what it differs by.
-    assert len({line.split()[0] for line in lines}) == 4
+def test_table_can_be_without_seconds() -> None:
+    assert outcome_table([{"host": "a", "seconds": 1.5}], seconds=False) == [
+        "HOST  MACHINE  STATUS  SNAPSHOT",
+        "a     -        -       -",
+    ]
 
 
-def test_table_has_whole_names_of_snapshots() -> None:
-    name = "maint-20260131T235959Z-1a2b-restored"
-    lines = outcome_table([{"host": "web" * 20, "machine_id": "ps1234567890", "name": name}], snapshot="name")
-    assert name in lines[1]
-    assert "web" * 20 not in lines[1]
+LONGEST = {"machine_id": "psa1b2c3d4e5", "status": "would_restore", "id": "ssa1b2c3d4e5", "seconds": 12345.6}
+CLOSED = f"maint-{RUN}-restored"
+
+
+def as_debug_shows(lines: list[str]) -> list[str]:
+    """The lines on the terminal, as the callback plugin default has them."""
+    shown = json.dumps({"msg": lines}, indent=4, ensure_ascii=False).splitlines()
+    # The last is without the comma of those before.
+    return [f"{line.removesuffix(',')}," for line in shown if line.startswith(" " * 8)]
+
+
+@pytest.mark.parametrize("snapshot", ["id", "name"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "web",
+        f"{'frontend-' * 20}{{}}.example.org",
+        "\u65e5\u672c\u8a9e" * 20 + "{}",
+        'we"b\\' * 20 + "{}",
+        "\x1b[31m" + "red " * 40 + "{}",
+    ],
+    ids=["short", "long", "wide", "quoted", "coloured"],
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        "",
+        f"See https://api.paperspace.com/v1/machines/psa1b2c3d4e5/{'x' * 200}?name={CLOSED} for it.",
+        "\u78c1\u76e4\u5df2\u6eff" * 60,
+        'C:\\new "' * 40,
+    ],
+    ids=["none", "address", "wide", "quoted"],
+)
+def test_table_fits_eighty_columns_as_debug_shows_it(snapshot: str, host: str, error: str) -> None:
+    entries = [{**LONGEST, "host": host.format(number), "name": CLOSED, "error": error} for number in range(3)]
+    lines = outcome_table(entries, snapshot)
+    assert max(map(display_width, as_debug_shows(lines))) <= 80
+    rows, notes = [line for line in lines[1:] if line[0] != " "], [line for line in lines[1:] if line[0] == " "]
+    # Nothing of what tells a snapshot, a machine or an error from another is left out.
+    assert all((entries[0][snapshot] in row) for row in rows)
+    assert "".join(notes).replace(" ", "") == error.replace(" ", "")
+
+
+def test_table_fits_with_ids_and_prefixes_that_are_longer_than_any() -> None:
+    odd = {key: f"{value}{'x' * 90}{value}" for key, value in LONGEST.items()}
+    for snapshot in ("id", "name"):
+        lines = outcome_table([{**odd, "host": "web1" * 9, "name": f"{'prefix-' * 20}{CLOSED}"}], snapshot)
+        assert max(map(display_width, as_debug_shows(lines))) <= 80
+        assert lines[1].startswith("web1...eb1")
+
+
+def test_table_of_a_large_fleet_fits_and_tells_its_machines_apart() -> None:
+    entries = [
+        {**LONGEST, "host": f"{'frontend-' * 20}{number:04}.example.org", "name": CLOSED, "error": "It is broken."}
+        for number in range(2000)
+    ]
+    for snapshot in ("id", "name"):
+        lines = outcome_table(entries, snapshot)
+        assert max(map(display_width, as_debug_shows(lines))) <= 80
+        assert len(lines) == 1 + 2000 + 1
+        assert len({line.split()[0] for line in lines[1:-1]}) == 2000
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["host", *LONGEST, "name", "error"]), st.text(st.characters())), max_size=4
+    ),
+    st.sampled_from(["id", "name"]),
+    st.sampled_from([1, 20, WIDTH_IN_DEBUG, 132]),
+)
+def test_no_text_makes_a_line_too_wide_or_acts_on_the_terminal(
+    entries: list[dict[str, str]], snapshot: str, width: int
+) -> None:
+    lines = outcome_table(entries, snapshot, width)
+    assert all(line.isprintable() and display_width(line) <= width for line in lines)
+    if width == WIDTH_IN_DEBUG:
+        assert max(map(display_width, as_debug_shows(lines))) <= 80
 
 
 def test_table_of_nothing_has_its_heading() -> None:

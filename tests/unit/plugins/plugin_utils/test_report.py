@@ -56,7 +56,11 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._report impor
     write_report,
 )
 from ansible_collections.community.paperspace.plugins.plugin_utils._report_page import TEMPLATE
-from ansible_collections.community.paperspace.plugins.plugin_utils._report_text import MOST_ROWS, OUTCOME_TEXTS
+from ansible_collections.community.paperspace.plugins.plugin_utils._report_text import (
+    MOST_ROWS,
+    OUTCOME_TEXTS,
+    reason_of,
+)
 from ansible_collections.community.paperspace.plugins.plugin_utils._text import clean, display_width, one_line
 from report_samples import large_run
 
@@ -1104,6 +1108,11 @@ def as_debug_shows(report: RunReport) -> list[str]:
     shown = json.dumps({"msg": outcome_lines(report)}, indent=4, ensure_ascii=False).splitlines()
     # The last is without the comma of those before.
     return [f"{line.removesuffix(',')}," for line in shown if line.startswith(" " * 8)]
+
+
+def test_a_reason_without_words_is_told_though_the_snapshot_has_an_error_without_words() -> None:
+    wordless = machine(reason=Reason(None, None, ""), snapshot=SnapshotReport(error=""))
+    assert reason_of(wordless) == wordless.reason
 
 
 def test_long_names_that_differ_at_their_end_stay_different() -> None:

@@ -18,6 +18,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._text import 
     markdown_text,
     one_line,
     shorten,
+    shorten_apart,
     shorten_inside,
     table,
     wrap,
@@ -118,6 +119,25 @@ def test_name_is_shortened_inside(text: str, width: int, short: str) -> None:
     assert display_width(short) <= width
 
 
+@pytest.mark.parametrize(
+    ("texts", "width", "short"),
+    [
+        (["web-0001.example.org", "db"], 12, ["web-0....org", "db"]),
+        # Shortened inside, these would be the same.
+        (["web-0001.example.org", "web-0002.example.org", "db"], 12, ["web-0001...", "web-0002...", "db"]),
+        (["frontend-0001.example.org", "frontend-0012.example.org"], 12, ["fro...001...", "fro...012..."]),
+        (["same" * 9, "same" * 9], 12, ["sames...same"] * 2),
+    ],
+)
+def test_names_stay_apart_when_they_are_shortened(texts: list[str], width: int, short: list[str]) -> None:
+    assert shorten_apart(texts, width) == short
+
+
+@given(st.lists(ANY_TEXT), st.integers(min_value=0, max_value=30))
+def test_names_shortened_together_fit(texts: list[str], width: int) -> None:
+    assert all(display_width(text) <= width for text in shorten_apart(texts, width))
+
+
 @given(ANY_TEXT, st.integers(min_value=0, max_value=30))
 def test_shortened_text_fits(text: str, width: int) -> None:
     assert display_width(shorten(text, width)) <= width
@@ -137,9 +157,10 @@ def test_shortened_text_fits(text: str, width: int) -> None:
         ("one\ntwo", 20, 3, ["one two"]),
         ("one two", 3, 1, ["..."]),
         ("\u65e5\u672c", 1, 2, ["\u65e5", "."]),
+        ("one two three four", 7, None, ["one two", "three", "four"]),
     ],
 )
-def test_text_is_wrapped_at_spaces(text: str, width: int, most: int, lines: list[str]) -> None:
+def test_text_is_wrapped_at_spaces(text: str, width: int, most: int | None, lines: list[str]) -> None:
     assert wrap(text, width, most) == lines
 
 
