@@ -58,7 +58,7 @@ eda: $(VENV)/ready ## Run the event source in a real ansible-rulebook (needs Jav
 	$(NOX) --session eda -- $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/ready ## Measure the collection against uri and against the API's own limit (an hour; ARGS=--quick: minutes)
+bench: $(VENV)/ready ## Measure the collection against uri and against the API's own limit (an hour or two; ARGS=--quick: minutes)
 	$(NOX) --session bench -- $(ARGS)
 
 .PHONY: sanity

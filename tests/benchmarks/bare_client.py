@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import aiohttp
 
 SECONDS_BETWEEN_LOOKS = 0.5
 LARGEST_PAGE = 120
+PAGES = 200
 
 
 class Service:
@@ -89,16 +90,29 @@ async def restore(service: Service, snapshots: Mapping[str, str]) -> None:
     await service.wait_for("/machines", snapshots, lambda machine: bool(machine["state"] == "ready"))
 
 
-async def requests_a_second(service: Service, machine_ids: Iterable[str], name: str) -> dict[str, float]:
-    """How many creates and how many full pages the service answers in a second."""
+async def requests_a_second(service: Service, machine_ids: Sequence[str], name: str) -> dict[str, float]:
+    """How many of each kind of request the service answers in a second: with work for each machine, or full pages."""
+    found = {}
     began = time.monotonic()
     created = await service.send_all(
         ("POST", "/snapshots", {"machineId": machine_id, "name": name}) for machine_id in machine_ids
     )
-    then = time.monotonic()
-    query = {"limit": LARGEST_PAGE, "orderBy": "dtCreated", "order": "desc"}
-    pages = await asyncio.gather(*(service.send("GET", "/machine-events", **query) for dummy in range(200)))
-    return {"creates": len(created) / (then - began), "pages": len(pages) / (time.monotonic() - then)}
+    found["creates"] = len(created) / (time.monotonic() - began)
+    found["pages of events"] = await _pages_a_second(service, "/machine-events")
+    await service.wait_for("/machine-events", (answer["event"]["id"] for answer in created), event_has_ended)
+    began = time.monotonic()
+    await service.send_all(("POST", f"/snapshots/{answer['data']['id']}/restore", {}) for answer in created)
+    found["restores"] = len(created) / (time.monotonic() - began)
+    found["pages of machines"] = await _pages_a_second(service, "/machines")
+    return found
+
+
+async def _pages_a_second(service: Service, path: str) -> float:
+    """Of a list's last page it would be less: so each is asked for from its beginning."""
+    query: dict[str, Any] = {"limit": LARGEST_PAGE, "orderBy": "dtCreated", "order": "desc"}
+    began = time.monotonic()
+    pages = await asyncio.gather(*(service.send("GET", path, **query) for dummy in range(PAGES)))
+    return len(pages) / (time.monotonic() - began)
 
 
 async def run(options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 """Compare what this collection costs with what people do without it, and with the least that the API needs.
 
 Each measurement has a simulator of its own, whose snapshots and restores take 5 s and whose answers take 50 ms each.
+A whole run (no options) fails when a goal is not met. It can be done in parts, which --merge puts together.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,26 @@ from benchmarks.figures import (
     URI_5,
     URI_50,
     Figures,
-    Goal,
     Results,
-    capacity_goal,
+    capacity_table,
     describe_work,
     figures_table,
-    goals,
     goals_table,
+)
+from benchmarks.findings import Findings, merge
+from benchmarks.plan import (
+    ASKED_FOR,
+    CAPACITY,
+    CONCURRENCY,
+    FORKS,
+    QUICK_CAPACITY,
+    SETTINGS,
+    WORKS,
+    Case,
+    cases,
+    estimated_seconds,
+    left_out,
+    part_of,
 )
 
 HERE = Path(__file__).resolve().parent
@@ -49,53 +62,9 @@ SIMULATOR = HERE.parent / "simulator"
 KEY = "simulator-key"
 RUN_ID = "20260131T235959Z-1a2b"
 SNAPSHOT_NAME = f"maint-{RUN_ID}"
-CONCURRENCY = 16
-PER_SECOND = 50.0
-WORKS = ("snapshot", "restore")
-LATENCY = 0.05
-SETTINGS = {"snapshot_seconds": 5.0, "restore_seconds": 5.0, "latency_seconds": LATENCY}
-MOST_A_SECOND = CONCURRENCY / LATENCY
-CAPACITY_MACHINES = 3000
 LONGEST = 7200.0
 
-# How many hosts Ansible works on at once, where that matters.
-FORKS = {ROLES: 5, HOSTS: 50, URI_5: 5, URI_50: 50}
 PLAYBOOKS = {FLEET: "fleet.yml", ROLES: "roles.yml", HOSTS: "hosts.yml", URI_5: "uri.yml", URI_50: "uri.yml"}
-
-
-@dataclass(frozen=True)
-class Case:
-    approach: str
-    machines: int
-    per_second: float | None
-
-
-def cases(*, quick: bool) -> list[Case]:
-    """Every fleet by every approach, as far as that can be waited for."""
-    sizes = {
-        FLEET: [1, 10, 100, 1000] if quick else [1, 10, 100, 1000, 10_000],
-        ROLES: [100] if quick else [100, 1000],
-        HOSTS: [1, 10, 100] if quick else [1, 10, 100, 1000],
-        URI_5: [1, 10, 100] if quick else [1, 10, 100, 1000],
-        URI_50: [1, 10, 100] if quick else [1, 10, 100, 1000],
-    }
-    sizes[LIMIT] = sizes[FLEET]
-    limited = {
-        FLEET: [100, 1000] if quick else [1, 10, 100, 1000, 10_000],
-        ROLES: [],
-        HOSTS: [100] if quick else [1, 10, 100, 1000],
-        # Processes of their own for each machine never come near this limit.
-        URI_5: [100] if quick else [1, 10, 100],
-        URI_50: [100] if quick else [1, 10, 100],
-    }
-    limited[LIMIT] = limited[FLEET]
-    return [
-        Case(approach, machines, per_second)
-        for per_second, chosen in ((None, sizes), (PER_SECOND, limited))
-        for machines in (1, 10, 100, 1000, 10_000)
-        for approach in APPROACHES
-        if machines in chosen[approach]
-    ]
 
 
 class Simulator:
@@ -120,9 +89,9 @@ class Simulator:
 
 
 @contextlib.contextmanager
-def simulator(machines: int, **settings: Any) -> Iterator[Simulator]:
+def simulator(machines: int, settings: Mapping[str, Any]) -> Iterator[Simulator]:
     command = [sys.executable, str(SIMULATOR), "--no-ssh", "--with-parent", "--machines", str(machines)]
-    command += ["--key", KEY, "--settings", json.dumps({**SETTINGS, **settings})]
+    command += ["--key", KEY, "--settings", json.dumps(settings)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
@@ -136,8 +105,9 @@ def simulator(machines: int, **settings: Any) -> Iterator[Simulator]:
 class Bench:
     """Runs commands in a folder and an environment of their own, and keeps what they cost."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._folder = folder
+        self._settings = settings
         (folder / "ansible.cfg").touch()
         self._environ = {
             "HOME": str(folder),
@@ -151,9 +121,10 @@ class Bench:
             "PAPERSPACE_API_KEY": KEY,
         }
 
-    def capacity(self) -> dict[str, float]:
-        """Requests a second that the simulator answers when nothing holds it back."""
-        with simulator(CAPACITY_MACHINES, latency_seconds=0.0) as served:
+    def capacity(self, machines: int) -> dict[str, float]:
+        """Requests a second that the simulator answers when nothing holds it back, by kind."""
+        at_once = {"latency_seconds": 0.0, "snapshot_seconds": 0.0, "event_start_seconds": 0.0}
+        with simulator(machines, {**self._settings, **at_once}) as served:
             self._write_ids(served)
             command = self._bare_client("capacity", served, concurrency=64)
             done = subprocess.run(command, env=self._environ, check=True, stdout=subprocess.PIPE, text=True)
@@ -162,15 +133,14 @@ class Bench:
 
     def warm_up(self) -> None:
         """Let Python compile what it will run, which is no part of any measurement."""
-        with simulator(1, snapshot_seconds=0.0, latency_seconds=0.0) as served:
+        with simulator(1, {**self._settings, "snapshot_seconds": 0.0, "latency_seconds": 0.0}) as served:
             self._write_ids(served)
             for approach in (FLEET, ROLES, HOSTS, URI_5, LIMIT):
                 self._cost(self._command(Case(approach, 1, None), "snapshot", served))
 
     def figures(self, case: Case) -> Iterator[Figures]:
         """Both kinds of work, one after the other, on one fleet."""
-        settings = {} if case.per_second is None else {"requests_per_second": case.per_second}
-        with simulator(case.machines, **settings) as served:
+        with simulator(case.machines, {**self._settings, "requests_per_second": case.per_second}) as served:
             for work in WORKS:
                 self._write_ids(served)
                 served.control("DELETE", "/log")
@@ -185,6 +155,7 @@ class Bench:
                     wall=cost["wall"],
                     cpu=cost["cpu"],
                     memory=int(cost["memory"]),
+                    memory_together=None if cost["memory_together"] is None else int(cost["memory_together"]),
                     requests=len(log),
                     refused=sum(entry["status"] == 429 for entry in log),
                     done=served.done(work) - done_before,
@@ -222,7 +193,7 @@ class Bench:
         command += ["--ids", str(self._folder / "ids.json"), "--name", SNAPSHOT_NAME]
         return [*command, "--concurrency", str(concurrency)]
 
-    def _cost(self, command: Sequence[str]) -> dict[str, float]:
+    def _cost(self, command: Sequence[str]) -> dict[str, Any]:
         """What the command cost. Raises RuntimeError, with the end of its output, when it fails."""
         log = self._folder / "output"
         measured = [sys.executable, "-I", str(HERE / "measure.py"), str(log), *command]
@@ -234,7 +205,7 @@ class Bench:
             except BaseException:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
-        cost: dict[str, float] = json.loads(output)
+        cost: dict[str, Any] = json.loads(output)
         if cost["exit_code"] != 0:
             end = log.read_text(encoding="utf-8", errors="replace")[-3000:]
             raise RuntimeError(f"{command[0]} ended with {cost['exit_code']}:\n{end}")
@@ -249,7 +220,7 @@ class Bench:
         return path
 
 
-def surroundings() -> dict[str, Any]:
+def surroundings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "cpus": os.cpu_count(),
@@ -258,50 +229,78 @@ def surroundings() -> dict[str, Any]:
         "python": platform.python_version(),
         "ansible_core": version("ansible-core"),
         "concurrency": CONCURRENCY,
-        "settings": SETTINGS,
+        "settings": settings,
     }
 
 
+def part(text: str) -> tuple[int, int]:
+    number, parts = map(int, text.split("/"))
+    if not 1 <= number <= parts:
+        raise ValueError
+    return number, parts
+
+
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller fleets: a few minutes instead of an hour")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="smaller fleets: minutes instead of hours")
     parser.add_argument("--machines", type=int, nargs="+", help="only fleets of these sizes")
     parser.add_argument("--approach", nargs="+", choices=list(APPROACHES), help="only these approaches")
+    parser.add_argument("--rate", choices=["unlimited", "limited"], help="only without, or with, a limit on the rate")
+    parser.add_argument("--part", type=part, metavar="N/M", help="one of so many parts of a whole run")
+    parser.add_argument(
+        "--merge",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing: put the figures of earlier runs together (by default all in --output), and fail unless "
+        "they are a whole run that meets all goals",
+    )
+    parser.add_argument(
+        "--capacity", type=int, nargs="+", metavar="N", help="show the simulator's own capacity with so many machines"
+    )
+    parser.add_argument("--settings", type=json.loads, default={}, help="a JSON object of others for the simulator")
     parser.add_argument("--output", type=Path, default=Path(".work/bench"), help="folder for the figures as JSON")
     return parser.parse_args(arguments)
 
 
-def show(capacity: dict[str, float], results: Results, wanted: Sequence[Goal]) -> None:
-    print("\nApproaches:")
-    print("\n".join(f"  {name}: {text}" for name, text in APPROACHES.items()))
-    print(
-        f"\nThe simulator answers {capacity['creates']:.0f} creates or {capacity['pages']:.0f} pages a second; "
-        f"{CONCURRENCY} requests of {1000 * LATENCY:.0f} ms at once are {MOST_A_SECOND:.0f} a second."
-    )
-    print("CPU is that of the command and all its children; memory that of its largest process at its peak (wait4).\n")
-    print("\n".join(figures_table(results)))
-    print("\n" + "\n".join(goals_table(wanted)))
-
-
-def main() -> int:
-    options = parse()
-    about = surroundings()
+def chosen_cases(options: argparse.Namespace) -> list[Case]:
     chosen = [
         case
         for case in cases(quick=options.quick)
         if (not options.machines or case.machines in options.machines)
         and (not options.approach or case.approach in options.approach)
+        and (not options.rate or (options.rate == "limited") == (case.per_second is not None))
     ]
-    found: list[Figures] = []
-    failures: list[str] = []
+    return part_of(chosen, *options.part) if options.part else chosen
+
+
+def show(findings: Findings) -> None:
+    print("\nApproaches:")
+    print("\n".join(f"  {name}: {text}" for name, text in APPROACHES.items()))
+    print("\nWhat the simulator answers in a second, and what is asked of it at most:\n")
+    print("\n".join(capacity_table(findings.capacity, ASKED_FOR)))
+    print(
+        "\nCPU is that of the command and all its children. Memory is that of its largest process at its peak (wait4), "
+        "and what\nall of them took together at the most that was seen (Pss: what they share counts once).\n"
+    )
+    print("\n".join(figures_table(Results(findings.figures))))
+    for each in findings.left_out:
+        work = " and ".join(WORKS) + ("" if each.per_second is None else f" at {each.per_second:g}/s")
+        print(f"{work}, {each.machines:,} machines, {each.approach}: left out, because {each.why}")
+    print("\n" + "\n".join(goals_table(findings.goals)))
+
+
+def measure(chosen: Sequence[Case], findings: Findings, path: Path, capacity: Sequence[int]) -> None:
+    """Store after each case what there is by then: a run that is ended early is a part too."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        bench = Bench(Path(folder))
-        capacity = bench.capacity()
+        bench = Bench(Path(folder), findings.about["settings"])
+        for machines in capacity:
+            findings.capacity[machines] = bench.capacity(machines)
         bench.warm_up()
         for number, case in enumerate(chosen, start=1):
             try:
                 for each in bench.figures(case):
-                    found.append(each)
+                    findings.figures.append(each)
                     print(
                         f"[{number}/{len(chosen)}] {describe_work(each)}, {each.machines:,} machines, {each.approach}: "
                         f"{each.wall:.1f} s",
@@ -309,24 +308,54 @@ def main() -> int:
                         flush=True,
                     )
             except RuntimeError as error:
-                failures.append(f"{case}: {error}")
-                print(failures[-1], file=sys.stderr, flush=True)
-    failures += [f"not done on all machines: {each}" for each in found if not each.is_whole]
-    results = Results(found)
-    wanted = [capacity_goal(capacity["creates"], MOST_A_SECOND), *goals(results)]
-    show(capacity, results, wanted)
-    options.output.mkdir(parents=True, exist_ok=True)
-    path = options.output / f"{about['began'].replace(':', '')}.json"
-    content = {
-        "about": {**about, "load_at_the_end": os.getloadavg()},
-        "capacity": capacity,
-        "figures": [asdict(each) for each in found],
-        "goals": [{**asdict(goal), "verdict": goal.verdict} for goal in wanted],
-        "failures": failures,
-    }
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+                findings.failures.append(f"{case}: {error}")
+                print(findings.failures[-1], file=sys.stderr, flush=True)
+            findings.write(path)
+
+
+def announce(chosen: Sequence[Case], *, is_whole: bool) -> None:
+    seconds = sum(map(estimated_seconds, chosen))
+    until = time.strftime("%H:%M", time.localtime(time.time() + seconds))
+    print(f"{len(chosen)} cases, about {seconds / 60:.0f} minutes on two cores: until {until}.", file=sys.stderr)
+    if is_whole:
+        print(
+            "In parts: --part 1/3, --part 2/3, --part 3/3, and then --merge. The figures so far are stored after each "
+            "case.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    output: Path = options.output
+    output.mkdir(parents=True, exist_ok=True)
+    if options.merge is not None:
+        files = [path if path.exists() else output / path for path in options.merge]
+        files = files or sorted(path for path in output.glob("*.json") if path.name != "merged.json")
+        if not files:
+            sys.exit(f"There is nothing to merge in {output}.")
+        try:
+            findings = merge([Findings.read(path) for path in files])
+        except ValueError as error:
+            sys.exit(str(error))
+        path, is_whole = output / "merged.json", True
+    else:
+        chosen, settings = chosen_cases(options), {**SETTINGS, **options.settings}
+        is_whole = chosen == cases(quick=False) and settings == SETTINGS and not options.capacity
+        findings = Findings(surroundings(settings), left_out=left_out() if is_whole else ())
+        path = output / f"{findings.about['began'].replace(':', '')}.json"
+        announce(chosen, is_whole=is_whole)
+        measure(chosen, findings, path, options.capacity or (QUICK_CAPACITY if options.quick else CAPACITY))
+    show(findings)
+    findings.write(path)
     print(f"\nStored as {path}")
-    return 1 if failures else 0
+    for failure in findings.all_failures:
+        print(failure, file=sys.stderr)
+    missed = [goal.text for goal in findings.goals if goal.verdict != "met"]
+    if is_whole and missed:
+        print("Not met: " + "; ".join(missed), file=sys.stderr)
+    return 1 if findings.all_failures or (is_whole and missed) else 0
 
 
 if __name__ == "__main__":
