@@ -80,9 +80,9 @@ def left_out() -> list[LeftOut]:
     chosen = [Case(approach, 1000, PER_SECOND) for approach in (URI_5, URI_50)]
     minutes = sum(map(estimated_seconds, chosen)) / 60
     why = (
-        f"uri with 5 and with 50 forks would take about {minutes:.0f} minutes more, and tell nothing new: with processes "
-        f"of its own for each machine it sends far less than {PER_SECOND:g} requests a second, so it takes as long as "
-        "without that limit"
+        f"uri with 5 and with 50 forks would take about {minutes:.0f} minutes more, and tell nothing new: "
+        f"with processes of its own for each machine it sends far less than {PER_SECOND:g} requests a second, "
+        "so it takes as long as without that limit"
     )
     return [LeftOut(case.approach, case.machines, case.per_second, why) for case in chosen]
 
