@@ -37,10 +37,10 @@ from ansible_collections.community.paperspace.plugins.module_utils._snapshot_pla
 from ansible_collections.community.paperspace.plugins.module_utils._snapshots import run_snapshots
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Snapshot
 from ansible_collections.community.paperspace.plugins.plugin_utils._child import (
+    MARK,
     Child,
     adopt_orphans,
     end_tree,
-    start_of,
 )
 from ansible_collections.community.paperspace.plugins.plugin_utils._command_line import (
     ParentRun,
@@ -271,9 +271,9 @@ class World:
         argv = child_command(self._parent, playbook, limit)
         ids = {host: self._order.ids_in_inventory[host] for host in hosts if host in self._order.ids_in_inventory}
         write_file(Path(f"{ledger}{MACHINES_SUFFIX}"), json.dumps(ids))
-        child = Child(argv, child_environment(self._parent, ledger), self.say)
+        child = Child(argv, self._environment(ledger), self.say)
         self._stop.watch(child)
-        write_file(self._work / "child", f"{child.pid} {start_of(child.pid)} {ledger.name}")
+        write_file(self._work / "child", f"{child.pid} {child.started} {ledger.name}")
         rc = child.wait()
         self._stop.watch(None)
         if rc not in _OWN_ENDS or self._stop.reason is not None:
@@ -292,17 +292,22 @@ class World:
         """
         try:
             # What ps says of a start has spaces.
-            pid, started = (self._work / "child").read_text(encoding="utf-8").split(maxsplit=1)
+            number, started = (self._work / "child").read_text(encoding="utf-8").split(maxsplit=1)
             started, name = started.rsplit(maxsplit=1)
+            pid = int(number)
         except (OSError, ValueError):
+            # It may have died before it could note what it had started.
+            end_tree(None, None, str(self._work))
             return []
-        if start_of(int(pid)) == started:
-            end_tree(int(pid))
+        end_tree(pid, started, str(self._work))
         return read_ledger(self._work / name, self._order.connection["api_key"]) if name == f"ledger-{begun}" else []
+
+    def _environment(self, ledger: Path) -> dict[str, str]:
+        return {**child_environment(self._parent, ledger), MARK: str(self._work)}
 
     def _ask(self, argv: Sequence[str]) -> tuple[int, list[str]]:
         lines: list[str] = []
-        environ = {**child_environment(self._parent, self._work / "unused"), "ANSIBLE_FORCE_COLOR": "false"}
+        environ = {**self._environment(self._work / "unused"), "ANSIBLE_FORCE_COLOR": "false"}
         child = Child(argv, environ, lines.append)
         self._stop.watch(child)
         rc = child.wait()

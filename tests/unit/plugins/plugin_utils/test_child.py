@@ -62,7 +62,7 @@ def sleep():
 # The process under test: it has a child, and ends it with all that is below.
 SUPERVISOR = """
 spec = importlib.util.spec_from_file_location("child", sys.argv[2])
-child = importlib.util.module_from_spec(spec)
+child = sys.modules["child"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(child)
 child.adopt_orphans()
 lines = []
@@ -340,9 +340,103 @@ def test_tree_of_somebody_else_is_ended(stage: Stage) -> None:
     code = "start('tell(\"worker\"); sleep()', start_new_session=True); tell('main'); sleep()"
     with subprocess.Popen(stage.command(code), env=stage.environment) as main:
         wait_until(lambda: {"main", "worker"} <= stage.told())
-        stage.supervise(f"child.end_tree({main.pid})")
+        stage.supervise(f"child.end_tree({main.pid}, {start_of(main.pid)!r})")
         assert main.wait(PATIENCE) == -signal.SIGTERM
     assert stage.alive() == set()
+
+
+# What a dead process has left, found by what stands in the environment of all that it started.
+
+
+def left(stage: Stage, code: str, mark: str | None, *, is_dead: bool = True) -> subprocess.Popen[bytes]:
+    """The first process of a session, which has started what the code says; its number is still its own."""
+    environment = {name: value for name, value in stage.environment.items() if name != _child.MARK}
+    if mark is not None:
+        environment[_child.MARK] = mark
+    end = "os._exit(0)" if is_dead else "sleep()"
+    command = stage.command(f"{code}\nwait_for('worker'); {end}")
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    wait_until(lambda: "worker" in stage.told())
+    if is_dead:
+        process.wait(PATIENCE)
+    return process
+
+
+STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN); tell('worker'); sleep()"
+
+
+@LINUX
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"start({STUBBORN!r})",
+        f"start({STUBBORN!r}, start_new_session=True)",
+        # As the workers of Ansible are, and as the callback takes the ledger out of their environment.
+        f"os.environ.clear()\nif not os.fork(): {STUBBORN}\n",
+        f"os.environ.clear()\nif not os.fork(): os.setsid(); {STUBBORN}\n",
+    ],
+    ids=["program", "program_in_a_session", "fork", "fork_in_a_session"],
+)
+def test_workers_of_the_dead_are_ended(stage: Stage, code: str) -> None:
+    """Their parent is the first of all processes by now."""
+    main = left(stage, code, "/work/a")
+    assert len(stage.alive()) == 1
+    stage.supervise(f"child._GRACE = 0.2; child.end_tree({main.pid}, None, '/work/a')")
+    assert stage.alive() == set()
+
+
+@LINUX
+def test_whoever_is_in_a_session_of_the_dead_is_ended(stage: Stage) -> None:
+    """As a program that is started with an environment of its own."""
+    bare = "tell('bare'); sleep()"
+    work = f"os.environ.pop({_child.MARK!r}); start({bare!r}); wait_for('bare'); tell('worker'); sleep()"
+    main = left(stage, f"start({work!r})", "/work/a")
+    assert len(stage.alive()) == 2
+    stage.supervise(f"child.end_tree({main.pid}, None, '/work/a')")
+    assert stage.alive() == set()
+
+
+@LINUX
+@pytest.mark.parametrize("mark", [None, "/work/b", "/work/a/", "/work", ""])
+def test_sessions_of_others_are_left_alone(stage: Stage, mark: str | None) -> None:
+    """As those of another run, also where the number of the dead is that of another's session by now."""
+    main = left(stage, "start('tell(\"worker\"); sleep()')", mark)
+    [worker] = stage.alive()
+    stage.supervise(f"child.end_tree({main.pid}, '1', '/work/a')")
+    stage.supervise(f"child.end_tree({main.pid}, None, '/work/a')")
+    assert stage.alive() == {worker}
+
+
+@LINUX
+def test_process_that_has_the_number_of_the_dead_is_left_alone(stage: Stage) -> None:
+    main = left(stage, "start('tell(\"worker\"); sleep()')", None, is_dead=False)
+    stage.supervise(f"child.end_tree({main.pid}, '1', '/work/a')")
+    assert len(stage.alive()) == 2
+    assert main.poll() is None
+    main.kill()
+    main.wait(PATIENCE)
+
+
+@LINUX
+def test_number_that_is_given_to_another_meanwhile_is_not_ended(stage: Stage) -> None:
+    """The child is asked to end, and does; then others get its number, and that of its worker for their session."""
+    sent = stage.supervise(
+        """
+        process = child._Process
+        first = {10: process(os.getpid(), 10, "100"), 11: process(10, 11, "101")}
+        then = {10: process(1, 10, "900"), 12: process(10, 10, "901"), 13: process(1, 11, "902")}
+        # Somebody is at the end of it.
+        then[11] = process(1, 11, "101")
+        at_last = {10: then[10], 11: process(1, 11, "903"), 12: then[12]}
+        tables = [first, then, at_last]
+        child._processes = lambda: tables.pop(0)
+        sent = []
+        os.kill = lambda process, number: sent.append(process)
+        child.end_tree(10, "100")
+        print(json.dumps(sent))
+        """
+    )
+    assert sorted(sent) == [10, 11, 13]
 
 
 @LINUX
@@ -355,7 +449,7 @@ def test_name_of_a_process_may_hold_anything(stage: Stage) -> None:
         while not [name for name in os.listdir(folder) if name.isdigit()]:
             time.sleep(0.01)
         [worker] = [int(name) for name in os.listdir(folder) if name.isdigit()]
-        assert child._processes()[worker] == main.pid
+        assert child._processes()[worker].parent == main.pid
         main.end()
         """
     )
@@ -464,11 +558,11 @@ def test_processes_are_told_by_ps_where_there_is_no_proc(monkeypatch: pytest.Mon
     monkeypatch.setattr(_child, "_PROC", Path("/nonexistent"))
     with subprocess.Popen(["/bin/sleep", "600"]) as process:
         table = _child._processes()
-        assert table[process.pid] == os.getpid()
-        assert table[os.getpid()] == os.getppid()
         start = start_of(process.pid)
         assert start
         assert start_of(process.pid) == start
+        assert table[process.pid] == _child._Process(os.getpid(), os.getpgrp(), start)
+        assert table[os.getpid()].parent == os.getppid()
         process.kill()
         wait_until(lambda: process.pid not in _child._processes())
     assert start_of(process.pid) is None
