@@ -31,7 +31,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._procedures i
     watched,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, Recent, each_once, pool_of
-from ansible_collections.community.paperspace.plugins.module_utils._scheduler import Pause, Procedure, Scheduler
+from ansible_collections.community.paperspace.plugins.module_utils._scheduler import NextLook, Pause, Procedure, Scheduler
 from ansible_collections.community.paperspace.plugins.module_utils._shown import shown
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine
 from ansible_collections.community.paperspace.plugins.module_utils._wishes import refuse_first, wait_problems
@@ -208,8 +208,13 @@ def _update(task: Task, outcome: MachineOutcome, settings: Mapping[str, Any]) ->
         task, outcome, lambda: client.update_machine(machine_id, settings), find, is_safe=True
     )
     outcome.auto_snapshot = auto_snapshot_of(machine)
-    if event is None or (yield from follow(task, outcome, event)):
-        outcome.status = "updated"
+    if event is not None:
+        if not (yield from follow(task, outcome, event)):
+            return
+        # What was answered may be what was there before the work.
+        machine = yield NextLook(machine_id)
+        outcome.auto_snapshot = auto_snapshot_of(machine)
+    outcome.status = "updated"
 
 
 def _move(task: Task, outcome: MachineOutcome, wanted: str | None, state: str) -> Procedure[None]:

@@ -364,3 +364,10 @@ def test_what_the_same_task_would_do_is_told_when_it_times_out(state: str, advic
     result = only(fleet.change(state=state, wait_timeout=100))
     assert result["status"] == "timed_out"
     assert str(result["error"]).endswith(f"The work may still finish; {advice}.")
+
+
+def test_settings_whose_change_is_work_are_told_as_they_are_after_it() -> None:
+    fleet = Fleet(2, auto_snapshots_take_an_event=True)
+    report = fleet.change(auto_snapshot=DAILY)
+    assert statuses(report) == ["updated"] * 2
+    assert [outcome.auto_snapshot for outcome in report.outcomes] == [DAILY] * 2
