@@ -31,7 +31,12 @@ from ansible_collections.community.paperspace.plugins.module_utils._procedures i
     watched,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, Recent, each_once, pool_of
-from ansible_collections.community.paperspace.plugins.module_utils._scheduler import NextLook, Pause, Procedure, Scheduler
+from ansible_collections.community.paperspace.plugins.module_utils._scheduler import (
+    NextLook,
+    Pause,
+    Procedure,
+    Scheduler,
+)
 from ansible_collections.community.paperspace.plugins.module_utils._shown import shown
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine
 from ansible_collections.community.paperspace.plugins.module_utils._wishes import refuse_first, wait_problems
