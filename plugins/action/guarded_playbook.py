@@ -229,10 +229,13 @@ class _Guardian:
             self._send(f"stop {reason}\n")
 
     def _send(self, text: str) -> None:
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.write(text.encode())
-                self._process.stdin.flush()
+        if self._process.stdin is None:
+            return
+        rest = text.encode()
+        # Not through a buffer: a signal may come while one is written, and its handler must not wait for it.
+        with contextlib.suppress(OSError):
+            while rest:
+                rest = rest[os.write(self._process.stdin.fileno(), rest) :]
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

@@ -4,6 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,3 +48,49 @@ def test_command_leaves_out_what_another_controller_maintains(tmp_path: Path, mo
     left = MachineReport("web2", "ps-web2", outcome="no_snapshot", snapshot=SnapshotReport("ss2", status="unchanged"))
     write_report(RunReport(RUN, machines=[MachineReport("web1", "ps-web1"), left]), tmp_path)
     assert "recover -l 'all,!web2' -e" in failure(tmp_path, monkeypatch)
+
+
+# Signals.
+
+
+def is_asleep(thread: int) -> bool:
+    """Whether this thread waits for something."""
+    state = Path(f"/proc/self/task/{thread}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    return state == "S"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_signal_is_handed_on_while_something_else_is_being_sent() -> None:
+    """The guardian may be slow to read: its pipe is full."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x")
+    os.set_blocking(writer, True)
+    guardian: Any = guarded_playbook._Guardian.__new__(guarded_playbook._Guardian)
+    guardian._reasons = []
+    guardian._process = SimpleNamespace(stdin=os.fdopen(writer, "wb"))
+    main, number = threading.main_thread().ident, threading.get_native_id()
+    is_sending = threading.Event()
+    received: list[bytes] = []
+
+    def interrupt() -> None:
+        is_sending.wait()
+        while not is_asleep(number):
+            pass
+        assert main
+        signal.pthread_kill(main, signal.SIGTERM)
+        while "sigterm" not in guardian._reasons:
+            pass
+        with os.fdopen(reader, "rb") as stream:
+            received.append(stream.read())
+
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    with guardian._signals():
+        is_sending.set()
+        guardian._stop("parent_died")
+    guardian._process.stdin.close()
+    thread.join()
+    assert sorted(received[0].lstrip(b"x").splitlines()) == [b"stop parent_died", b"stop sigterm"]
