@@ -43,7 +43,12 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._command_line
     refuse_limit_file,
     refuse_what_cannot_be_passed,
 )
-from ansible_collections.community.paperspace.plugins.plugin_utils._guardian import Order, order_line
+from ansible_collections.community.paperspace.plugins.plugin_utils._guardian import (
+    Order,
+    death_message,
+    left_report,
+    order_line,
+)
 from ansible_collections.community.paperspace.plugins.plugin_utils._live import OUTPUT, show
 from ansible_collections.community.paperspace.plugins.plugin_utils._parent import parent_run_from_ansible
 from ansible_collections.community.paperspace.plugins.plugin_utils._private import make_folder
@@ -53,6 +58,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._report impor
     ReconnectReport,
     RunReport,
     Span,
+    claim_name,
     load_report,
     outcome_lines,
     report_files,
@@ -82,6 +88,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "wait_timeout": {"type": "float", "default": 3600.0},
     "recover_variables": {"type": "dict", "default": {}},
     "answers": {"type": "dict"},
+    "report_file": {"type": "path"},
 }
 
 # Imports the guardian from this collection, whatever else is named so on the path.
@@ -130,6 +137,7 @@ class ActionModule(ActionBase):
         _refuse(report, options, parent, task_vars)
         folder = None if report.check_mode else _report_folder(Path(options["report_dir"]))
         refuse_limit_file(Path(tempfile.gettempdir()) / "limit")
+        name = "" if folder is None else self._claim_name(report.run_id, folder)
         work = Path(tempfile.mkdtemp(prefix="guarded-"))
         order = Order(
             report.to_dict(),
@@ -144,11 +152,24 @@ class ActionModule(ActionBase):
             report_folder=None if folder is None else str(folder),
             ids_in_inventory=_ids_in_inventory(report, task_vars),
             localhost_is_listed="localhost" in task_vars.get("groups", {}).get("all", ()),
+            report_name=name,
         )
         message = self._guarded(order, parent)
         if "refused" in message:
+            if folder is not None:
+                _give_back(folder / f"{name}.log")
             raise InputError(message["refused"])
-        return _result(RunReport.from_dict(message["result"]), folder)
+        return _result(RunReport.from_dict(message["result"]), folder, name)
+
+    def _claim_name(self, run_id: str, folder: Path) -> str:
+        """What the report is named in the folder."""
+        try:
+            name = claim_name(run_id, folder)
+        except OSError as error:
+            raise _unwritable(folder, error) from None
+        if name != run_id:
+            self._show(f"{folder} has a report of run {run_id} already; that of this controller is {name}.md.")
+        return name
 
     def _guarded(self, order: Order, parent: ParentRun) -> dict[str, Any]:
         """What the guardian says at last. When it dies, another one undoes what it left."""
@@ -158,12 +179,9 @@ class ActionModule(ActionBase):
             order.is_successor = True
             message = _Guardian(order, parent, self._show).follow() or _ended(order)
         if message is None:
+            report = left_report(order) or RunReport.from_dict(order.report)
             shutil.rmtree(order.work_folder, ignore_errors=True)
-            report = _written(order) or RunReport.from_dict(order.report)
-            raise InputError(
-                f"The process that guarded run {report.run_id} has died. Resolve the run with: "
-                f"{recover_command(report, 'rollback')}"
-            )
+            raise InputError(death_message(report))
         return message
 
     def _show(self, text: str) -> None:
@@ -333,50 +351,55 @@ def _report_folder(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(
-            f"The report cannot be written to {folder}: {error.strerror}. Choose another maintenance_report_dir."
-        ) from None
+        raise _unwritable(folder, error) from None
     return folder
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"The report cannot be written to {folder}: {error.strerror}. Choose another maintenance_report_dir."
+    )
+
+
+def _give_back(log: Path) -> None:
+    """Leave nothing of a run that was refused, so that its name in the folder is free again."""
+    with contextlib.suppress(OSError):
+        if not log.stat().st_size:
+            log.unlink()
 
 
 def _with_answers(options: Mapping[str, Any]) -> dict[str, Any]:
     """The result once more, and the report, with what the machines that were rolled back answered."""
-    folder = Path(options["report_dir"]).absolute()
-    if not is_run_id(str(options["run_id"])):
-        raise InputError(f"{options['run_id']!r} is not a run id; one looks like 20260131T235959Z-1a2b.")
+    if options["report_file"] is None:
+        raise InputError("With answers, report_file has to name the report that they belong to.")
+    path = Path(options["report_file"]).absolute()
     try:
-        report = load_report(folder / f"{options['run_id']}.json")
+        report = load_report(path)
     except OSError as error:
-        raise InputError(f"There is no report of run {options['run_id']} in {folder}: {error.strerror}.") from None
+        raise InputError(f"There is no report {path}: {error.strerror}.") from None
+    put_back = {machine.host for machine in report.machines if machine.outcome == "rolled_back"}
+    strangers = sorted(options["answers"].keys() - put_back)
+    if strangers:
+        raise InputError(f"By {path}, these were not rolled back: {', '.join(strangers)}.")
     for machine in report.machines:
         answer = options["answers"].get(machine.host)
         if answer is not None:
             machine.reconnect = ReconnectReport("silent" if answer["error"] else "answers", answer["error"] or None)
             machine.times["reconnect"] = Span(float(answer["began"]), float(answer["ended"]))
     try:
-        write_report(report, folder)
+        write_report(report, path.parent, path.stem)
     except OSError as error:
-        raise InputError(f"The report cannot be written to {folder}: {error.strerror}.") from None
-    return _result(report, folder)
+        raise InputError(f"The report cannot be written to {path.parent}: {error.strerror}.") from None
+    return _result(report, path.parent, path.stem)
 
 
 def _ended(order: Order) -> dict[str, Any] | None:
     """What a guardian that said nothing at last has done, if it came to its end: who reads slowly may miss it."""
-    report = _written(order)
+    report = left_report(order)
     return None if report is None or report.status == "running" else {"result": report.to_dict()}
 
 
-def _written(order: Order) -> RunReport | None:
-    """The report as a guardian has left it."""
-    if order.report_folder is None:
-        return None
-    try:
-        return load_report(Path(order.report_folder) / f"{order.report['run_id']}.json")
-    except (OSError, InputError):
-        return None
-
-
-def _result(report: RunReport, folder: Path | None) -> dict[str, Any]:
+def _result(report: RunReport, folder: Path | None, name: str = "") -> dict[str, Any]:
     machines: Sequence[dict[str, Any]] = report.to_dict()["machines"]
     open_hosts = [machine.host for machine in report.machines if machine.is_open]
     result = {
@@ -389,7 +412,7 @@ def _result(report: RunReport, folder: Path | None) -> dict[str, Any]:
         "table": outcome_lines(report),
         "open_hosts": open_hosts,
         "recover_command": recover_command(report, "rollback") if open_hosts else None,
-        "report_files": [] if folder is None else [str(path) for path in report_files(report, folder)],
+        "report_files": [] if folder is None else [str(path) for path in report_files(report, folder, name)],
     }
     if report.status == "failed":
         lost = report.failed_hosts()

@@ -49,7 +49,7 @@ options:
         required: true
   run_id:
     description:
-      - The id of the run. Made when not given. Needed with O(answers).
+      - The id of the run. Made when not given. Several controllers may share one, each with machines of its own.
     type: str
   prefix:
     description: What the names of the run's snapshots begin with.
@@ -85,6 +85,8 @@ options:
     description:
       - The folder for the report, C(RUN_ID.json), C(RUN_ID.md) and C(RUN_ID.html), and for the output, C(RUN_ID.log).
         It is made if needed. Only the user can read the files. Nothing is written in check mode.
+      - When there is a report of the run already, as of another controller that shares it, a number is added to the
+        names, as in C(RUN_ID-2.json). No report is written over.
     type: path
     default: paperspace-runs
   wait_timeout:
@@ -97,9 +99,12 @@ options:
     default: {}
   answers:
     description:
-      - Adds to the report of a run whether machines answer after their rollback, and does nothing else. By host, a
-        dictionary with C(error) (why it does not answer, or empty), C(began) and C(ended) (seconds since the epoch).
+      - Adds to the report O(report_file) whether machines answer after their rollback, and does nothing else. By host,
+        a dictionary with C(error) (why it does not answer, or empty), C(began) and C(ended) (seconds since the epoch).
     type: dict
+  report_file:
+    description: The report to add O(answers) to, the first of RV(report_files). Needed with O(answers).
+    type: path
 extends_documentation_fragment:
   - community.paperspace.connection
   - community.paperspace.attributes

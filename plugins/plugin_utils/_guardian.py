@@ -50,13 +50,18 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._command_line
 )
 from ansible_collections.community.paperspace.plugins.plugin_utils._guard import Guard, Settings
 from ansible_collections.community.paperspace.plugins.plugin_utils._ledger import MACHINES_SUFFIX, read_ledger
-from ansible_collections.community.paperspace.plugins.plugin_utils._private import open_log, write_file
+from ansible_collections.community.paperspace.plugins.plugin_utils._private import (
+    open_log,
+    replace_file,
+    write_file,
+)
 from ansible_collections.community.paperspace.plugins.plugin_utils._progress import ProgressLines
 from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
     RunReport,
     load_report,
     write_report,
 )
+from ansible_collections.community.paperspace.plugins.plugin_utils._report_text import recover_command
 from ansible_collections.community.paperspace.plugins.plugin_utils._text import one_line
 
 # Exit codes with which ansible-playbook says that it came to its own end: all well, failed hosts, unreachable hosts.
@@ -64,6 +69,8 @@ _OWN_ENDS = (0, 2, 4, 6)
 # Of these, 4 can also mean that it met a file that it cannot read, at its begin or later.
 _SAID_ALL = (0, 2, 6)
 _LIST_HOSTS = "--list-hosts"
+# In the work folder: the report as the guardian has left it, for another one.
+_STATE = "state"
 # What is advised when a task of a module has not waited long enough; a guarded run has no such task.
 _ADVICE = re.compile(r"(?:; |\. )(?:run the same task again|the same task run again)[^.]*", re.IGNORECASE)
 _DOING = {"present": "Taking snapshots", "absent": "Deleting snapshots", "restored": "Restoring snapshots"}
@@ -87,6 +94,11 @@ class Order:
     ids_in_inventory: dict[str, str] = field(default_factory=dict)
     # Whether another guardian has begun this run and died.
     is_successor: bool = False
+    # What the files of the report are named, without their ends: the run id unless given. Nobody else writes to them.
+    report_name: str = ""
+
+    def __post_init__(self) -> None:
+        self.report_name = self.report_name or str(self.report["run_id"])
 
 
 class Stop:
@@ -199,13 +211,23 @@ class World:
     def save(self, report: RunReport) -> bool:
         if self._order.report_folder is None:
             return True
+        self._keep(report)
         try:
-            write_report(report, Path(self._order.report_folder))
+            write_report(report, Path(self._order.report_folder), self._order.report_name)
         except OSError as error:
             # The machines matter more than the report; the result still goes to whoever started this.
             self.say(f"The report cannot be written: {error}")
             return False
         return True
+
+    def _keep(self, report: RunReport) -> None:
+        path = self._work / _STATE
+        try:
+            replace_file(path, json.dumps(report.to_dict()))
+        except OSError:
+            # One that is out of date would have another guardian undo what is done.
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def stopped_by(self) -> str | None:
         return self._stop.reason
@@ -372,8 +394,7 @@ def main() -> None:
         lambda *dummy: threading.Thread(target=stop.set, args=("sigterm",), daemon=True).start(),
     )
     threading.Thread(target=_listen, args=(stop,), daemon=True).start()
-    folder = order.report_folder
-    log = None if folder is None else Path(folder) / f"{order.report['run_id']}.log"
+    log = None if order.report_folder is None else Path(order.report_folder) / f"{order.report_name}.log"
     speaker = Speaker(order.connection["api_key"], log)
     try:
         message = _carry_out(order, stop, speaker)
@@ -390,11 +411,14 @@ def _carry_out(order: Order, stop: Stop, speaker: Speaker) -> dict[str, Any]:
     report = RunReport.from_dict(order.report)
     settings = Settings(**order.settings)
     try:
-        if order.is_successor and order.report_folder is not None:
-            report = load_report(Path(order.report_folder) / f"{report.run_id}.json")
-            if report.status != "running":
-                return {"result": report.to_dict()}
-            lines = world.take_over(len(report.children))
+        if order.is_successor:
+            left = left_report(order)
+            if left is not None and left.status != "running":
+                return {"result": left.to_dict()}
+            lines = world.take_over(0 if left is None else len(left.children))
+            if left is None:
+                raise InputError(death_message(report))
+            report = left
             stop.set("guardian_died")
             Guard(report, settings, world).resume(lines)
         else:
@@ -420,6 +444,34 @@ def _run(guard: Guard, report: RunReport, order: Order, stop: Stop, world: World
             world.take_over(len(report.children))
         # Nothing is read from the ledger, which may be what the guard failed on: so nothing is proven.
         Guard(report, Settings(**order.settings), world).resume([])
+
+
+def left_report(order: Order) -> RunReport | None:
+    """The report as a guardian with this order has left it; None when there is none, or none of its own."""
+    places = [Path(order.work_folder) / _STATE]
+    if order.report_folder is not None:
+        places.append(Path(order.report_folder) / f"{order.report_name}.json")
+    planned = _subject(RunReport.from_dict(order.report))
+    for place in places:
+        with contextlib.suppress(OSError, InputError):
+            report = load_report(place)
+            if _subject(report) == planned:
+                return report
+    return None
+
+
+def _subject(report: RunReport) -> tuple[object, ...]:
+    """What a report is about, from its begin to its end. Several controllers may share the id of a run."""
+    machines = [(machine.host, machine.machine_id) for machine in report.machines]
+    return report.run_id, report.prefix, machines
+
+
+def death_message(report: RunReport) -> str:
+    """What is said of a run that no guardian could bring to its end."""
+    return (
+        f"The process that guarded run {report.run_id} has died. Resolve the run with: "
+        f"{recover_command(report, 'rollback')}"
+    )
 
 
 def order_line(order: Order) -> str:

@@ -52,6 +52,11 @@ def write_file(path: Path, text: str) -> None:
         stream.write(text)
 
 
+def make_file(path: Path) -> None:
+    """Make an empty file. Raises FileExistsError when there is anything of that name."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
 def open_log(path: Path) -> int:
     """A descriptor that appends to the file, which is made, or is an ordinary one of the user's with no other name."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -5,7 +5,7 @@
 
 Times are seconds since the epoch (UTC, float) in memory. In JSON they are ISO 8601 text in UTC with milliseconds,
 like C(2026-01-31T23:59:59.000Z). docs/run-report.schema.json describes the JSON; a test holds it equal to the
-classes here. Free of Ansible; only write_report and load_report touch files.
+classes here. Free of Ansible; only claim_name, write_report, report_files and load_report touch files.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import os
 import re
@@ -27,7 +28,11 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
 from ansible_collections.community.paperspace.plugins.module_utils._names import DEFAULT_PREFIX, is_run_id
 from ansible_collections.community.paperspace.plugins.module_utils._version import VERSION
 from ansible_collections.community.paperspace.plugins.plugin_utils import _report_html, _report_text
-from ansible_collections.community.paperspace.plugins.plugin_utils._private import make_folder, replace_file
+from ansible_collections.community.paperspace.plugins.plugin_utils._private import (
+    make_file,
+    make_folder,
+    replace_file,
+)
 from ansible_collections.community.paperspace.plugins.plugin_utils._text import WIDTH_IN_DEBUG
 
 REPORT_VERSION = 1
@@ -243,15 +248,32 @@ def load_report(path: str | os.PathLike[str]) -> RunReport:
         raise InputError(f"{path} cannot be used. {error}") from None
 
 
-def write_report(report: RunReport, folder: Path) -> tuple[Path, Path, Path]:
-    """Write C(RUN_ID.json), C(.md) and C(.html) into the folder, which is made if needed, and return their paths.
+def claim_name(run_id: str, folder: Path) -> str:
+    """A name for the files of a report that are only its own: the run id, or the run id and a number.
 
-    A reader finds each file as it was or as it is now, never a part. Only the user can read them. Raises OSError.
+    Several controllers may share a run and the folder, and each is to have a report of its own. C(NAME.log) is made, so
+    that nobody else gets the name. Raises OSError.
+    """
+    make_folder(folder)
+    for number in itertools.count(1):
+        name = run_id if number == 1 else f"{run_id}-{number}"
+        if not any((folder / f"{name}.{kind}").exists() for kind in KINDS):
+            with contextlib.suppress(FileExistsError):
+                make_file(folder / f"{name}.log")
+                return name
+    raise AssertionError
+
+
+def write_report(report: RunReport, folder: Path, name: str = "") -> tuple[Path, Path, Path]:
+    """Write C(NAME.json), C(.md) and C(.html) into the folder, which is made if needed, and return their paths.
+
+    The name is the run id unless given. A reader finds each file as it was or as it is now, never a part. Only the
+    user can read them. Raises OSError.
     """
     if not is_run_id(report.run_id):
         raise ValueError(f"{report.run_id!r} is not a run id.")
     make_folder(folder)
-    json_path, markdown_path, html_path = (folder / f"{report.run_id}.{kind}" for kind in KINDS)
+    json_path, markdown_path, html_path = _paths(report, folder, name)
     # The JSON comes last: when it is of this report, so are the others.
     replace_file(html_path, report.to_html())
     replace_file(markdown_path, report.to_markdown())
@@ -260,13 +282,18 @@ def write_report(report: RunReport, folder: Path) -> tuple[Path, Path, Path]:
     return json_path, markdown_path, html_path
 
 
-def report_files(report: RunReport, folder: Path) -> list[Path]:
+def report_files(report: RunReport, folder: Path, name: str = "") -> list[Path]:
     """What L(write_report) wrote of just this report. When the disk was full, older files may be there, and are not."""
+    paths = _paths(report, folder, name)
     try:
-        is_there = load_report(folder / f"{report.run_id}.json").to_dict() == report.to_dict()
+        is_there = load_report(paths[0]).to_dict() == report.to_dict()
     except (OSError, InputError):
         is_there = False
-    return [folder / f"{report.run_id}.{kind}" for kind in KINDS] if is_there else []
+    return paths if is_there else []
+
+
+def _paths(report: RunReport, folder: Path, name: str) -> list[Path]:
+    return [folder / f"{name or report.run_id}.{kind}" for kind in KINDS]
 
 
 class _Mismatch(Exception):

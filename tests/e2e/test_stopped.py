@@ -12,11 +12,13 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.community.paperspace.plugins.plugin_utils._report import ReconnectReport, load_report
 from e2e.harness import (
     CUT_SHORT,
     FAILED,
@@ -269,6 +271,58 @@ def test_guardian_is_killed(controller: Controller) -> None:
     os.kill(guardian_of(run), signal.SIGKILL)
     run.until_all_is_over()
     controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by="guardian_died")
+
+
+def test_guardian_is_killed_while_a_task_is_tried_again(controller: Controller) -> None:
+    """What a worker that is left does after the rollback would stay."""
+    tries = controller.folder / "tries"
+    again = {
+        "name": "Take it out of the load balancer",
+        "ansible.builtin.shell": f"echo one >> {tries}; exit 1",
+        "delegate_to": "localhost",
+        "register": "balancer",
+        "until": "balancer is succeeded",
+        "retries": 15,
+        "delay": 1,
+        "when": only("web1"),
+    }
+    run = controller.start_maintenance([play(INSTALL, again)])
+    run.until(lambda: tries.exists() and tries.read_text().count("one") > 1)
+    os.kill(guardian_of(run), signal.SIGKILL)
+    run.until_all_is_over()
+    report = controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by="guardian_died")
+    began = datetime.fromisoformat(report["machines"][0]["times"]["rollback"]["began"].replace("Z", "+00:00"))
+    assert tries.stat().st_mtime < began.timestamp()
+
+
+def test_guardian_is_killed_beside_another_controller_of_the_run(new_controller: Callable[[], Controller]) -> None:
+    """They have the folder for their reports in common, and each undoes what it has done itself, and nothing else."""
+    wait = {**HOLD, "ansible.builtin.shell": "touch {{ disk }}/held; while test ! -e {{ disk }}/go; do sleep 0.1; done"}
+    run_id = "20260131T235959Z-1a2b"
+    first, second = new_controller(), new_controller()
+    shared = {"run_id": run_id, "report_dir": str(first.reports)}
+    broken = second.start_maintenance([play(INSTALL, wait)], limit="web2", **shared)
+    broken.until(lambda: second.is_held("web2"))
+    # The last one to write.
+    whole = first.start_maintenance([play(INSTALL, wait)], limit="web1", **shared)
+    whole.until(lambda: first.is_held("web1"))
+    assert f"has a report of run {run_id} already; that of this controller is {run_id}-2.md" in whole.message
+    os.kill(guardian_of(broken), signal.SIGKILL)
+    broken.until_all_is_over()
+    assert first.restored() == ["web2"]
+    assert first.disks()["web2"] == broken.fleet["web2"]
+    assert first.snapshot_names()["web1"] == [f"maint-{run_id}"]
+    assert first.snapshot_names()["web2"] == [f"maint-{run_id}-restored"]
+    (first.disk("web1") / "go").touch()
+    whole.until_all_is_over()
+    assert (whole.rc, broken.rc) == (0, 2)
+    assert first.snapshot_names()["web1"] == [f"maint-{run_id}-ok"]
+    assert (first.disk("web1") / "opt/app/version").read_text() == "2.0\n"
+    names = sorted(path.name for path in first.reports.iterdir())
+    assert names == sorted(f"{run_id}{end}.{kind}" for end in ("", "-2") for kind in ("html", "json", "log", "md"))
+    reports = [load_report(first.reports / f"{run_id}{end}.json") for end in ("", "-2")]
+    told = [(machine.host, machine.outcome, machine.reconnect) for report in reports for machine in report.machines]
+    assert told == [("web2", "rolled_back", ReconnectReport("answers")), ("web1", "ok", None)]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._report impor
     MachineReport,
     RunReport,
     SnapshotReport,
+    load_report,
     write_report,
 )
 
@@ -48,6 +49,83 @@ def test_command_leaves_out_what_another_controller_maintains(tmp_path: Path, mo
     left = MachineReport("web2", "ps-web2", outcome="no_snapshot", snapshot=SnapshotReport("ss2", status="unchanged"))
     write_report(RunReport(RUN, machines=[MachineReport("web1", "ps-web1"), left]), tmp_path)
     assert "recover -l 'all,!web2' -e" in failure(tmp_path, monkeypatch)
+
+
+def test_result_is_not_that_of_another_controller_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = RunReport(RUN, status="succeeded", machines=[MachineReport("db1", "ps-db1", outcome="ok")])
+    write_report(other, tmp_path)
+    assert "has died" in failure(tmp_path, monkeypatch)
+
+
+# Names.
+
+
+def claimed(folder: Path) -> tuple[str, list[str]]:
+    """The name that a report gets in the folder, and what is said of it."""
+    said: list[str] = []
+    action: Any = guarded_playbook.ActionModule.__new__(guarded_playbook.ActionModule)
+    action._show = said.append
+    return action._claim_name(RUN, folder), said
+
+
+def test_report_gets_another_name_when_there_is_one_of_the_run(tmp_path: Path) -> None:
+    assert claimed(tmp_path) == (RUN, [])
+    name, [said] = claimed(tmp_path)
+    assert name == f"{RUN}-2"
+    assert f"{RUN}-2.md" in said
+
+
+def test_name_is_free_again_when_nothing_was_begun(tmp_path: Path) -> None:
+    log = tmp_path / f"{RUN}.log"
+    claimed(tmp_path)
+    guarded_playbook._give_back(log)
+    assert claimed(tmp_path) == (RUN, [])
+    log.write_text("Something was said.")
+    guarded_playbook._give_back(log)
+    assert claimed(tmp_path)[0] == f"{RUN}-2"
+
+
+def test_folder_that_nothing_can_be_written_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="Choose another maintenance_report_dir"):
+        claimed(tmp_path / "file")
+
+
+# Answers.
+
+
+def answered(report: RunReport, path: Path, *hosts: str) -> dict[str, Any]:
+    answers = {host: {"error": "", "began": 1.0, "ended": 2.0} for host in hosts}
+    return guarded_playbook._with_answers({"report_file": str(path), "answers": answers})
+
+
+def test_answers_go_to_the_report_that_is_named(tmp_path: Path) -> None:
+    other = RunReport(RUN, machines=[MachineReport("web1", "ps-web1", outcome="no_snapshot")])
+    write_report(other, tmp_path)
+    own = RunReport(RUN, status="failed", machines=[MachineReport("web1", "ps-web1", outcome="rolled_back")])
+    path, *dummy = write_report(own, tmp_path, f"{RUN}-2")
+    result = answered(own, path, "web1")
+    assert result["machines"][0]["reconnect"] == {"status": "answers", "error": None}
+    assert result["report_files"] == [str(tmp_path / f"{RUN}-2.{kind}") for kind in ("json", "md", "html")]
+    assert load_report(path).to_dict()["machines"] == result["machines"]
+    assert load_report(tmp_path / f"{RUN}.json") == other
+
+
+def test_answers_of_machines_that_were_not_rolled_back_are_refused(tmp_path: Path) -> None:
+    report = RunReport(RUN, machines=[MachineReport("web1", "ps-web1", outcome="ok")])
+    path, *dummy = write_report(report, tmp_path)
+    with pytest.raises(InputError, match="these were not rolled back: db1, web1"):
+        answered(report, path, "web1", "db1")
+    assert load_report(path) == report
+
+
+def test_answers_without_a_report_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="report_file has to name"):
+        guarded_playbook._with_answers({"report_file": None, "answers": {}})
+    with pytest.raises(InputError, match="There is no report"):
+        guarded_playbook._with_answers({"report_file": str(tmp_path / "none.json"), "answers": {}})
 
 
 # Signals.

@@ -25,7 +25,7 @@ import pytest
 from marked_processes import marked
 from unit.simulated_fleet import KEY, Fleet
 
-from ansible_collections.community.paperspace.plugins.plugin_utils import _guardian
+from ansible_collections.community.paperspace.plugins.plugin_utils import _child, _guardian
 from ansible_collections.community.paperspace.plugins.plugin_utils._child import start_of
 from ansible_collections.community.paperspace.plugins.plugin_utils._command_line import (
     LEDGER_VARIABLE,
@@ -35,7 +35,9 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._guardian imp
     Order,
     Speaker,
     Stop,
+    World,
     hosts_of_plays,
+    left_report,
     order_line,
 )
 from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
@@ -762,12 +764,14 @@ LEFT = f"[fleet.made_snapshot('{OPEN}', machine_id) for machine_id in fleet.mach
 
 
 @contextlib.contextmanager
-def left_behind(starter: Starter, *, is_reused: bool = False, begun: int = 1) -> Iterator[subprocess.Popen[bytes]]:
+def left_behind(
+    starter: Starter, *, is_reused: bool = False, begun: int = 1, **script: Any
+) -> Iterator[subprocess.Popen[bytes]]:
     """A playbook that was begun, with web1, and its dead guardian's notes.
 
     C(is_reused): another process has its number. C(begun): how many playbooks were, by the report.
     """
-    starter.script(ledger=ledger(web1="begun"), holds=True)
+    starter.script(ledger=ledger(web1="begun"), holds=True, **script)
     fleet = Fleet(2)
     for machine in starter.report.machines:
         machine.wave, machine.outcome = 1, "maintaining"
@@ -778,6 +782,8 @@ def left_behind(starter: Starter, *, is_reused: bool = False, begun: int = 1) ->
     write_report(starter.report, starter.reports)
     (starter.work / "limit").write_text("web1\nweb2\n", encoding="utf-8")
     environment = {**starter.child_environment, LEDGER_VARIABLE: str(starter.work / "ledger-1")}
+    if not is_reused:
+        environment[_child.MARK] = str(starter.work)
     code = "from ansible.cli.playbook import main; main()"
     command = [sys.executable, "-c", code, f"--limit=@{starter.work / 'limit'}", "patch.yml"]
     with subprocess.Popen(command, env=environment, start_new_session=True) as playbook:
@@ -818,7 +824,31 @@ def test_successor_without_whole_notes_rolls_everything_back(starter: Starter, n
         if notes is not None:
             (starter.work / "child").write_text(notes, encoding="utf-8")
         last = starter.run(starter.order(is_successor=True), LEFT)
+        # Not even the number of the playbook is known.
+        assert starter.alive() == set()
     assert outcomes(last) == ALL_BACK
+
+
+@LINUX
+def test_successor_ends_what_a_dead_playbook_left(starter: Starter) -> None:
+    """As workers, which go on by themselves: what they do after the rollback would stay."""
+    with left_behind(starter, background=True) as playbook:
+        playbook.kill()
+        playbook.wait(PATIENCE)
+        assert len(starter.alive()) == 1
+        setup = f"""
+{LEFT}
+from ansible_collections.community.paperspace.plugins.module_utils._client import Client
+from marked_processes import marked
+restore = Client.restore_snapshot
+def restore_when_none_is_left(self, *args, **kwargs):
+    assert marked({_child.MARK!r}, {str(starter.work)!r}) == set()
+    return restore(self, *args, **kwargs)
+Client.restore_snapshot = restore_when_none_is_left
+"""
+        last = starter.run(starter.order(is_successor=True), setup)
+        assert starter.alive() == set()
+    assert outcomes(last) == [("rolled_back", "restored"), ("untouched", "ok")]
 
 
 @LINUX
@@ -839,6 +869,131 @@ def test_successor_takes_the_word_of_a_report_that_has_ended(starter: Starter) -
     last = starter.run(order, LEFT)
     assert last["result"] == starter.report.to_dict()
     assert starter.state["writes"] == []
+
+
+# Several controllers of one run that have the same folder for their reports.
+
+
+def of_another(starter: Starter) -> RunReport:
+    """The report of a controller of the same run, at work on other machines."""
+    other = RunReport(RUN, playbooks=["patch.yml"], wave_sizes=[1], machines=[MachineReport("db1", "psother")])
+    write_report(other, starter.reports)
+    return other
+
+
+@LINUX
+def test_successor_goes_by_what_its_own_has_left(starter: Starter) -> None:
+    with left_behind(starter):
+        path = starter.reports / f"{RUN}.json"
+        path.rename(starter.work / "state")
+        other = of_another(starter)
+        last = starter.run(starter.order(is_successor=True, report_name=f"{RUN}-2"), LEFT)
+    assert outcomes(last) == [("rolled_back", "restored"), ("untouched", "ok")]
+    assert load_report(path).to_dict() == other.to_dict()
+    assert load_report(starter.reports / f"{RUN}-2.json").to_dict() == last["result"]
+
+
+@LINUX
+def test_successor_does_nothing_by_the_report_of_another(starter: Starter) -> None:
+    with left_behind(starter) as playbook:
+        other = of_another(starter)
+        last = starter.run(starter.order(is_successor=True), LEFT)
+        # What its own had begun is ended all the same.
+        assert playbook.wait(PATIENCE) == -signal.SIGTERM
+    assert last["refused"].startswith(f"The process that guarded run {RUN} has died. Resolve the run with: ")
+    assert starter.state["writes"] == []
+    assert load_report(starter.reports / f"{RUN}.json").to_dict() == other.to_dict()
+
+
+@LINUX
+def test_files_are_named_as_ordered(starter: Starter) -> None:
+    other = of_another(starter)
+    last = starter.run(starter.order(report_name=f"{RUN}-2"))
+    assert outcomes(last) == ALL_OK
+    assert load_report(starter.reports / f"{RUN}-2.json").to_dict() == last["result"]
+    assert (starter.reports / f"{RUN}-2.log").read_text()
+    assert load_report(starter.reports / f"{RUN}.json").to_dict() == other.to_dict()
+    assert not (starter.reports / f"{RUN}.log").exists()
+
+
+@LINUX
+def test_successor_does_not_need_the_report(starter: Starter) -> None:
+    """Somebody may have moved it."""
+    order = starter.order()
+    starter.script(ledger=ledger(web1="begun"), holds=True)
+    guardian = starter.start(order)
+    starter.until_held()
+    guardian.kill()
+    guardian.wait(PATIENCE)
+    for path in starter.reports.iterdir():
+        path.unlink()
+    order.is_successor = True
+    assert outcomes(starter.run(order, LEFT)) == [("rolled_back", "restored"), ("untouched", "ok")]
+    assert starter.alive() == set()
+
+
+def changed(report: RunReport, **fields: Any) -> RunReport:
+    copy = RunReport.from_dict(report.to_dict())
+    for name, value in fields.items():
+        setattr(copy, name, value)
+    return copy
+
+
+def test_report_is_its_own_whatever_has_become_of_the_machines(starter: Starter) -> None:
+    order = starter.order()
+    assert left_report(order) is None
+    write_report(changed(starter.report, status="failed", problems=["One."]), starter.reports)
+    found = left_report(order)
+    assert found
+    assert found.problems == ["One."]
+    # What only the guardian writes comes first.
+    (starter.work / "state").write_text(json.dumps(starter.report.to_dict()), encoding="utf-8")
+    found = left_report(order)
+    assert found
+    assert found.problems == []
+    (starter.work / "state").write_text("{", encoding="utf-8")
+    found = left_report(order)
+    assert found
+    assert found.problems == ["One."]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"machines": [MachineReport("web1", IDS["web1"])]},
+        {"machines": [MachineReport("web1", IDS["web2"]), MachineReport("web2", IDS["web1"])]},
+        {"prefix": "guard-"},
+        {"run_id": OTHER_RUN},
+    ],
+)
+def test_report_of_others_is_not_taken_for_its_own(starter: Starter, fields: dict[str, Any]) -> None:
+    order = starter.order()
+    other = changed(starter.report, **fields)
+    write_report(other, starter.reports, RUN)
+    (starter.work / "state").write_text(json.dumps(other.to_dict()), encoding="utf-8")
+    assert left_report(order) is None
+
+
+def test_state_that_cannot_be_kept_is_not_left_as_it_was(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report may be newer."""
+    world = World(starter.order(), Stop(), SimpleNamespace(say=print))  # type: ignore[arg-type]
+    assert world.save(starter.report)
+    assert load_report(starter.work / "state").to_dict() == starter.report.to_dict()
+
+    def refuse(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_guardian, "replace_file", refuse)
+    later = changed(starter.report, problems=["One."])
+    assert world.save(later)
+    assert list(starter.work.iterdir()) == []
+    assert left_report(starter.order()) == later
+
+
+@LINUX
+def test_state_that_cannot_be_kept_does_not_stop_the_run(starter: Starter) -> None:
+    (starter.work / "state").mkdir()
+    assert outcomes(starter.run()) == ALL_OK
 
 
 # The guardian is killed when the second machine's snapshot is there, and before it has heard of it.

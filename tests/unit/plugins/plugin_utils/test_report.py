@@ -15,6 +15,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._report impor
     RunReport,
     SnapshotReport,
     Span,
+    claim_name,
     load_report,
     outcome_lines,
     report_files,
@@ -606,6 +608,33 @@ def test_a_folder_that_cannot_be_is_an_oserror(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError):
         write_report(RunReport(RUN), tmp_path / "file")
+
+
+def test_each_report_of_a_run_has_a_name_of_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda dummy: claim_name(RUN, folder), range(40)))
+    assert sorted(found) == sorted([RUN, *(f"{RUN}-{number}" for number in range(2, 41))])
+    assert stat.S_IMODE((folder / f"{RUN}.log").stat().st_mode) == 0o600
+    other = "20260131T235959Z-ffff"
+    assert claim_name(other, folder) == other
+
+
+@pytest.mark.parametrize("kind", ["json", "md", "html", "log"])
+def test_name_of_what_is_there_is_not_given_again(tmp_path: Path, kind: str) -> None:
+    (tmp_path / f"{RUN}.{kind}").touch()
+    (tmp_path / f"{RUN}-2.log").symlink_to("nowhere")
+    assert claim_name(RUN, tmp_path) == f"{RUN}-3"
+
+
+def test_reports_of_one_run_stand_side_by_side(tmp_path: Path) -> None:
+    first, second = RunReport(RUN), full_report()
+    write_report(first, tmp_path)
+    paths = write_report(second, tmp_path, f"{RUN}-2")
+    assert [path.name for path in paths] == [f"{RUN}-2.json", f"{RUN}-2.md", f"{RUN}-2.html"]
+    assert report_files(second, tmp_path, f"{RUN}-2") == list(paths)
+    assert report_files(second, tmp_path) == []
+    assert load_report(tmp_path / f"{RUN}.json") == first
 
 
 @pytest.mark.parametrize("run_id", ["", "../up", "20260131T235959Z-1a2b/../x"])
