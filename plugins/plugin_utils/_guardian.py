@@ -97,8 +97,10 @@ class Order:
     # What the files of the report are named, without their ends: the run id unless given. Nobody else writes to them.
     report_name: str = ""
 
-    def __post_init__(self) -> None:
-        self.report_name = self.report_name or str(self.report["run_id"])
+    def report_path(self, kind: str) -> Path | None:
+        """Where this file of the report goes, if there is to be a report."""
+        name = self.report_name or self.report["run_id"]
+        return None if self.report_folder is None else Path(self.report_folder) / f"{name}.{kind}"
 
 
 class Stop:
@@ -394,8 +396,7 @@ def main() -> None:
         lambda *dummy: threading.Thread(target=stop.set, args=("sigterm",), daemon=True).start(),
     )
     threading.Thread(target=_listen, args=(stop,), daemon=True).start()
-    log = None if order.report_folder is None else Path(order.report_folder) / f"{order.report_name}.log"
-    speaker = Speaker(order.connection["api_key"], log)
+    speaker = Speaker(order.connection["api_key"], order.report_path("log"))
     try:
         message = _carry_out(order, stop, speaker)
     finally:
@@ -448,11 +449,8 @@ def _run(guard: Guard, report: RunReport, order: Order, stop: Stop, world: World
 
 def left_report(order: Order) -> RunReport | None:
     """The report as a guardian with this order has left it; None when there is none, or none of its own."""
-    places = [Path(order.work_folder) / _STATE]
-    if order.report_folder is not None:
-        places.append(Path(order.report_folder) / f"{order.report_name}.json")
     planned = _subject(RunReport.from_dict(order.report))
-    for place in places:
+    for place in filter(None, (Path(order.work_folder) / _STATE, order.report_path("json"))):
         with contextlib.suppress(OSError, InputError):
             report = load_report(place)
             if _subject(report) == planned:
