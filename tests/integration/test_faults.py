@@ -95,7 +95,7 @@ def sampled() -> list[Cell]:
 def prepare(simulator: Simulator, cell: Cell, ids: list[str]) -> None:
     """Machines and snapshots as the operation needs them, and the rules of the fault."""
     operation = cell.operation
-    simulator.settings(busy=cell.busy)
+    simulator.settings(busy=cell.busy, **operation.service)
     for machine in simulator.machines():
         simulator.add_snapshot(machine["id"], "theirs")
         simulator.add_snapshot(machine["id"], "automatic", auto=True)

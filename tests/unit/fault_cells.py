@@ -38,7 +38,13 @@ class Operation:
     is_shown: bool = False
     """Whether the API shows afterwards that it was done, whatever became of its event."""
     is_like: str | None = None
-    """Another operation that it differs from only in what it does on one machine."""
+    """Another operation that it differs from in its event only."""
+    service: dict[str, Any] = field(hash=False, default_factory=dict)
+    """How the simulator has to be set for it."""
+    waits_for_others: bool = True
+    """Whether it waits for what somebody else has begun on its machine."""
+    looks_after_others: bool = True
+    """Whether it then looks at its machine once more, before it sends anything."""
 
     @property
     def request(self) -> dict[str, str]:
@@ -52,12 +58,14 @@ class Operation:
 
 
 _ONE_SNAPSHOT = "/snapshots/[^/]+"
+_DAILY = {"enabled": True, "frequency": "daily", "save_count": 3}
 OPERATIONS = (
     Operation("create", "snapshots", {"name": "new"}, "POST", "/snapshots", "creates", "created"),
     Operation(
         *("delete", "snapshots", {"state": "absent", "name": "old"}, "DELETE", _ONE_SNAPSHOT, "deletes", "deleted"),
         needs_snapshot=True,
         is_shown=True,
+        looks_after_others=False,
     ),
     Operation(
         *("restore", "snapshots", {"state": "restored", "name": "old"}, "POST", f"{_ONE_SNAPSHOT}/restore"),
@@ -72,12 +80,12 @@ OPERATIONS = (
         *("POST", f"{_ONE_SNAPSHOT}/restore", "restores", "restored"),
         needs_snapshot=True,
         state_after="ready",
-        is_like="restore",
     ),
     Operation(
         *("rename", "snapshots", {"name": "old", "new_name": "new"}, "PUT", _ONE_SNAPSHOT, "renames", "renamed"),
         needs_snapshot=True,
         has_event=False,
+        waits_for_others=False,
     ),
     Operation(
         *("start", "machines", {"state": "started"}, "PATCH", "/machines/[^/]+/start", "starts", "started"),
@@ -93,14 +101,17 @@ OPERATIONS = (
     Operation(
         *("restart", "machines", {"state": "restarted"}, "PATCH", "/machines/[^/]+/restart", "restarts", "restarted"),
         state_after="ready",
-        is_like="stop",
     ),
     Operation(
-        "settings",
-        "machines",
-        {"auto_snapshot": {"enabled": True, "frequency": "daily", "save_count": 3}},
-        *("PUT", "/machines/[^/]+", "machine_updates", "updated"),
+        *("settings", "machines", {"auto_snapshot": _DAILY}, "PUT", "/machines/[^/]+", "machine_updates", "updated"),
         has_event=False,
+    ),
+    Operation(
+        *("settings with an event", "machines", {"auto_snapshot": _DAILY}, "PUT", "/machines/[^/]+"),
+        *("machine_updates", "updated"),
+        is_shown=True,
+        is_like="settings",
+        service={"auto_snapshots_take_an_event": True},
     ),
 )
 
@@ -122,6 +133,24 @@ class Fault:
     @property
     def is_busy(self) -> bool:
         return self.rule["action"] == "busy"
+
+    @property
+    def is_invalid(self) -> bool:
+        """Whether what comes is no answer of this API at all: a read is not tried again then."""
+        return self.rule["action"] == "without_fields"
+
+    @property
+    def form(self) -> str:
+        """What a request gets to know of it: faults of one form differ in words only, once the service has worked."""
+        if self.kind != "answer" or self.is_busy:
+            return self.rule["action"] if self.is_busy else self.name
+        form = {"refused": "no connection", "without_fields": "no answer of this API"}.get(self.rule["action"], "lost")
+        return "limited" if self.is_rate_limit else form
+
+    @property
+    def can_hit_a_look(self) -> bool:
+        """Whether it can come of a request that has no work to do or not to do, and does not make a machine busy."""
+        return self.kind == "answer" and not self.is_busy and self.rule.get("when") != "after"
 
 
 def _answers() -> Iterator[Fault]:
@@ -171,12 +200,16 @@ FAULTS = (
     Fault("hasMore with null nextPage", "list", {"action": "cursor", "cursor": "null"}),
 )
 
-PLACES = ("request", "polls", "lookups")
-"""Where it hits: the request that does the work; what is asked after its answer; what is asked after its answer was
-lost. A fault that is no answer hits its event, its machine or lists, with the request's answer lost or not."""
+PLACES = ("reads", "others", "request", "polls", "lookups")
+"""Where it hits: what is read before anything is sent; what is asked while somebody else's work on the machine is
+waited for, and after that; the request that does the work; what is asked after its answer; what is asked after its
+answer was lost. A fault that is no answer hits its event, its machine or lists, with the request's answer lost or
+not."""
 
 DURATIONS = ("for a while", "for ever")
 SIZES = ("one", "fleet")
+MOST_HIT = "fleet, most hit"
+"""A fleet in which the fault hits more machines than there are requests in flight at once."""
 # What the service does with a request to a machine that is at work: nobody has published it (FACTS.md).
 BUSY = ("queue", "conflict")
 
@@ -196,8 +229,13 @@ class Cell:
 
     @property
     def hits_everyone(self) -> bool:
-        """Whether it cannot hit some machines of a fleet only: polls and lists are of all."""
-        return self.place == "polls" or self.fault.kind == "list"
+        """Whether it cannot hit some machines of a fleet only: reads, polls and lists are of all."""
+        return self.place in ("reads", "polls") or self.fault.kind == "list"
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the task fails as a whole, and nothing is sent: what it would begin with cannot be read."""
+        return self.place == "reads" and (self.duration == "for ever" or self.fault.is_invalid)
 
     @property
     def status(self) -> str:
@@ -209,6 +247,9 @@ class Cell:
             return operation.status
         if self.place == "polls":
             return "timed_out"
+        if self.place == "others":
+            # Nobody sends anything without knowing that the machine is free, and how it is then.
+            return "timed_out"
         if self.place == "lookups":
             # The answer was lost, and nothing that could tell is answered either.
             return "unsure"
@@ -219,11 +260,13 @@ class Cell:
     @property
     def is_done(self) -> bool:
         """Whether the service does the work on a machine that it hits, sooner or later, and whatever it says."""
+        if self.is_refused:
+            return False
         if self.fault.kind == "event":
             return self.fault.is_work_done
-        if self.fault.kind != "answer" or self.place != "request" or self.duration == "for a while":
+        if self.fault.kind != "answer" or self.duration == "for a while":
             return True
-        return self.fault.is_work_done
+        return self.place in ("polls", "lookups") or (self.place == "request" and self.fault.is_work_done)
 
 
 def _status_by_event(operation: Operation, fault: Fault) -> str:
@@ -238,35 +281,67 @@ def _status_by_event(operation: Operation, fault: Fault) -> str:
     return "unsure"
 
 
-def _is_sensible(cell: Cell) -> bool:
-    operation, fault = cell.operation, cell.fault
-    if cell.busy == "conflict" and (cell.size == "fleet" or fault.kind != "answer" or cell.place != "request"):
-        # Makes a difference only where a request is sent again.
-        return False
-    if cell.size == "fleet" and (operation.is_like or (fault.kind == "answer" and _is_look_for_ever(cell))):
-        # What one machine does not show, fifty do not show either.
-        return False
-    if fault.kind == "answer":
-        if cell.place == "request":
-            # What was done is not sent again: then it makes no difference for how long.
-            is_sent_again = operation.is_repeatable or not fault.is_work_done
-            return is_sent_again or cell.duration == "for ever"
-        # What looks has no work to do or not to do, and does not make a machine busy.
-        is_look = not fault.is_busy and fault.rule.get("when") != "after"
-        return is_look and (cell.place == "lookups" or operation.has_event)
-    if cell.place == "polls" or cell.duration == "for a while":
-        return False
-    if fault.rule["action"] == "state_lag":
-        return operation.state_after is not None
-    return fault.kind == "list" or operation.has_event
+def is_sensible(operation: Operation, fault: Fault, place: str, duration: str, size: str) -> bool:
+    """Whether this can be, and is not the same as something else that can be."""
+    if fault.kind != "answer":
+        if place not in ("request", "lookups") or duration == "for a while":
+            return False
+        if fault.rule["action"] == "state_lag":
+            return operation.state_after is not None
+        return fault.kind == "list" or operation.has_event
+    if place == "request":
+        # What was done is not sent again: then it makes no difference for how long.
+        is_sent_again = operation.is_repeatable or not fault.is_work_done
+        return is_sent_again or duration == "for ever"
+    if place == "others" and (size == "one" or operation.looks_after_others):
+        # A fleet's events are seen on pages, which are of all machines.
+        return fault.can_hit_a_look and operation.waits_for_others
+    return fault.can_hit_a_look and (place in ("reads", "lookups") or (place == "polls" and operation.has_event))
 
 
-def _is_look_for_ever(cell: Cell) -> bool:
-    return cell.place != "request" and cell.duration == "for ever"
+def _can_be_busy(cell: Cell) -> bool:
+    """Whether it can make a difference what a machine that is at work answers: where something may be sent to it."""
+    fault = cell.fault
+    return cell.place == "request" and fault.kind == "answer" and (fault.is_work_done or fault.is_busy)
+
+
+# The first fault of each form, with the work done and without.
+TYPICAL = {(fault.form, fault.is_work_done): fault for fault in reversed(FAULTS)}
+
+
+def _is_dear(cell: Cell) -> bool:
+    """Whether it is one of a fleet's in which faults of one form differ in nothing that fifty machines could show.
+
+    Each operation meets every fault in a fleet all the same, or is one that differs from another in its event only.
+    """
+    if cell.size == "one" or cell.fault in TYPICAL.values():
+        return False
+    return cell.place in ("reads", "others") or cell.busy == "conflict" or cell.operation.is_like is not None
 
 
 CELLS = tuple(
     cell
     for cell in itertools.starmap(Cell, itertools.product(OPERATIONS, FAULTS, PLACES, DURATIONS, SIZES, BUSY))
-    if _is_sensible(cell)
+    if is_sensible(cell.operation, cell.fault, cell.place, cell.duration, cell.size)
+    and (cell.busy == "queue" or _can_be_busy(cell))
+    and not _is_dear(cell)
+)
+
+# Of each kind of thing that keeps somebody waiting, one: each of these cells is as dear as many others.
+_MOST_HIT_BY = {
+    ("connection refused", "request", "for a while"),
+    ("dropped before the work", "request", "for a while"),
+    ("timeout before the work", "request", "for ever"),
+    ("409", "request", "for a while"),
+    ("503 before the work", "lookups", "for a while"),
+    ("event stuck", "request", "for ever"),
+    ("event not visible at first", "request", "for ever"),
+    ("machine state lagging", "request", "for ever"),
+}
+MOST_HIT_CELLS = tuple(
+    Cell(operation, fault, place, duration, MOST_HIT, "queue")
+    for operation, fault, place, duration in itertools.product(OPERATIONS, FAULTS, PLACES, DURATIONS)
+    if (fault.name, place, duration) in _MOST_HIT_BY
+    and is_sensible(operation, fault, place, duration, MOST_HIT)
+    and operation.is_like is None
 )

@@ -5,23 +5,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
+from requests.structures import CaseInsensitiveDict
 
 from ansible_collections.community.paperspace.plugins.module_utils import _module, _transport
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
 from ansible_collections.community.paperspace.plugins.module_utils._connection import Connection
 from ansible_collections.community.paperspace.plugins.module_utils._machines import MachineWish, run_machines
-from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Report
+from ansible_collections.community.paperspace.plugins.module_utils._outcomes import NO_PROGRESS, Progress, Report
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Wish
 from ansible_collections.community.paperspace.plugins.module_utils._snapshots import run_snapshots
 from simulator.clock import ManualClock
+from simulator.messages import NoAnswer
 from simulator.records import Event
-from simulator.service import Request, Service, Settings
+from simulator.service import Request, Response, Service, Settings
 from simulator.session import SimulatorAdapter
 
 API_URL = "http://127.0.0.1/v1"
@@ -40,6 +43,64 @@ class InlineExecutor(Executor):
         return future
 
 
+class _Answered:
+    """What the transport reads of a response."""
+
+    def __init__(self, response: Response) -> None:
+        self.status_code = response.status
+        self.headers = CaseInsensitiveDict(response.headers)
+        self._body = response.body
+
+    def __enter__(self) -> _Answered:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def iter_content(self, _size: int) -> Iterator[bytes]:
+        yield self._body
+
+
+class _Unanswered:
+    """Stands for the service at one request that it has not answered."""
+
+    def __init__(self, nothing: NoAnswer, clock: ManualClock) -> None:
+        self.clock = clock
+        self._nothing = nothing
+
+    def handle(self, _request: Request) -> Response:
+        raise self._nothing
+
+
+class QuickSession:
+    """Hands each request to the service past requests, which costs more than all else that a test of a fleet does.
+
+    What becomes of a request that is not answered is still for requests to say.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def request(self, method: str, url: str, **options: Any) -> Any:
+        prepared = requests.PreparedRequest()
+        prepared.headers = CaseInsensitiveDict(options["headers"])
+        options["auth"](prepared)
+        query = [(name, str(value)) for name, value in (options["params"] or {}).items()]
+        path = urlsplit(url).path
+        try:
+            response = self._service.handle(
+                Request(method, path, query, dict(prepared.headers), options["data"] or b"")
+            )
+        except NoAnswer as nothing:
+            session = requests.Session()
+            session.mount("http://", SimulatorAdapter(_Unanswered(nothing, self._service.clock)))
+            return session.request(method, url, **options)
+        if response.delay_seconds >= options["timeout"]:
+            raise AssertionError("too slow for a quick session")
+        self._service.clock.sleep(response.delay_seconds)
+        return _Answered(response)
+
+
 class Fleet:
     """A simulated team with some machines, and what a task sees of it."""
 
@@ -50,9 +111,10 @@ class Fleet:
         executor: Executor | None = None,
         clock: ManualClock | None = None,
         is_history_whole: bool = True,
+        is_quick: bool = False,
         **settings: Any,
     ) -> None:
-        """C(is_history_whole): the service still has each machine's first event."""
+        """C(is_history_whole): the service still has each machine's first event. C(is_quick): with a quick session."""
         self.clock = clock or ManualClock()
         self.service = Service(self.clock, Settings(**settings))
         self.machine_ids = [self.service.add_machine(f"web{number}") for number in range(1, machines + 1)]
@@ -60,6 +122,7 @@ class Fleet:
             for machine_id in self.machine_ids:
                 self.add_event("create", machine_id=machine_id)
         self.executor = executor or InlineExecutor()
+        self._is_quick = is_quick
 
     @property
     def machine_id(self) -> str:
@@ -67,8 +130,10 @@ class Fleet:
 
     def client(self, *, adapter: SimulatorAdapter | None = None, **connection: Any) -> Client:
         """A task's client. C(adapter): instead of the one that hands each request to the service."""
-        session = requests.Session()
-        session.mount("http://", adapter or SimulatorAdapter(self.service))
+        session: Any = QuickSession(self.service)
+        if adapter is not None or not self._is_quick:
+            session = requests.Session()
+            session.mount("http://", adapter or SimulatorAdapter(self.service))
         return Client(
             Connection(**{"api_key": KEY, "api_url": API_URL, **connection}),
             session=session,
@@ -77,18 +142,34 @@ class Fleet:
             random=lambda: 0.5,
         )
 
-    def run(self, *, check_mode: bool = False, connection: dict[str, Any] | None = None, **wish: Any) -> Report:
+    def run(
+        self,
+        *,
+        check_mode: bool = False,
+        connection: dict[str, Any] | None = None,
+        progress: Progress = NO_PROGRESS,
+        **wish: Any,
+    ) -> Report:
         """A task of paperspace_snapshot, for all machines unless told otherwise."""
         if "machine_ids" not in wish and "snapshot_ids" not in wish:
             wish["machine_ids"] = self.machine_ids
         client = self.client(**(connection or {}))
-        return run_snapshots(client, Wish(**wish), check_mode=check_mode, executor=self.executor)
+        return run_snapshots(client, Wish(**wish), check_mode=check_mode, executor=self.executor, progress=progress)
 
-    def change(self, *, check_mode: bool = False, connection: dict[str, Any] | None = None, **wish: Any) -> Report:
+    def change(
+        self,
+        *,
+        check_mode: bool = False,
+        connection: dict[str, Any] | None = None,
+        progress: Progress = NO_PROGRESS,
+        **wish: Any,
+    ) -> Report:
         """A task of paperspace_machine, for all machines unless told otherwise."""
         wish.setdefault("machine_ids", self.machine_ids)
         client = self.client(**(connection or {}))
-        return run_machines(client, MachineWish(**wish), check_mode=check_mode, executor=self.executor)
+        return run_machines(
+            client, MachineWish(**wish), check_mode=check_mode, executor=self.executor, progress=progress
+        )
 
     def send(self, method: str, path: str, content: Any = None) -> Any:
         """What somebody else asks of the service, not in the log."""
