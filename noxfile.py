@@ -348,18 +348,20 @@ def changelog(session: nox.Session) -> None:
         session.run("antsibull-changelog", "lint", env=environment(collection))
 
 
-def build_and_install(session: nox.Session, collection: Path, collections: Path) -> Path:
+def build_and_install(session: nox.Session, collection: Path, collections: Path, *, silent: bool = False) -> Path:
     """Build the tarball as for Galaxy, install it under `collections`, and return the tarball."""
     environ = {**environment(collection), "ANSIBLE_COLLECTIONS_PATH": str(collections)}
     output = collections_root(collection) / "tarball"
     session.run(
         *("ansible-galaxy", "collection", "build", "--force", "--output-path", str(output), str(collection)),
         env=environ,
+        silent=silent,
     )
     [tarball] = output.glob("*.tar.gz")
     session.run(
         *("ansible-galaxy", "collection", "install", "--force", "--offline", "-p", str(collections), str(tarball)),
         env=environ,
+        silent=silent,
     )
     return tarball
 
@@ -390,7 +392,7 @@ def run_demo(session: nox.Session, *recorder: str) -> None:
     """The demonstration, with the collection installed from its tarball and the simulator of the checkout."""
     collection = stage(session)
     collections = collections_root(collection) / "installed"
-    build_and_install(session, collection, collections)
+    build_and_install(session, collection, collections, silent=True)
     environ = {
         **environment(collection),
         "ANSIBLE_COLLECTIONS_PATH": str(collections),

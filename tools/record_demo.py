@@ -3,8 +3,8 @@
 
 """Run a command, and keep what it prints as a picture that moves: `record_demo.py PICTURE.svg COMMAND...`.
 
-The picture scrolls through the lines as they came, pauses shortened. It needs no network and no script, and stands
-still at the end for those who want less motion.
+The picture scrolls through the lines as they came, pauses shortened, and stands still where there is much to read. It
+needs no network and no script, and does not move at all for those who want less motion.
 """
 
 from __future__ import annotations
@@ -22,10 +22,16 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-COLUMNS, ROWS = 100, 32
-CHARACTER, LINE, MARGIN = 8.4, 18, 14
-# Seconds of the picture: a line is not read quicker, and a pause is not waited for longer.
-SHORTEST, LONGEST, STILL = 0.09, 0.8, 6.0
+# What Ansible is told, and what there is: the demonstration indents the output of its commands.
+TERMINAL, COLUMNS, ROWS = 92, 96, 34
+CHARACTER, LINE, MARGIN = 8.43, 18, 14
+# Seconds of the picture: a line is not read quicker, a pause is not waited for longer, and the last state stays.
+SHORTEST, LONGEST, STILL = 0.2, 0.5, 15.0
+# How long it stands still after what is to be read: headings and commands, the end of a table, and of a command.
+COMMAND, TABLE, END = 2.0, 4.0, 2.0
+# Headings and commands of the demonstration, which has no colours of its own.
+COLOURS = {"=== ": "yellow", "$ ": "cyan"}
+CONSOLE = Console(width=COLUMNS, color_system="truecolor", legacy_windows=False)
 
 SVG = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">
@@ -55,19 +61,47 @@ class Line:
 
 def recorded(command: list[str]) -> Iterator[Line]:
     """What the command prints, which is shown as well. Exits as the command does where that is a failure."""
-    environ = {**os.environ, "ANSIBLE_FORCE_COLOR": "true", "COLUMNS": str(COLUMNS), "PYTHONUNBUFFERED": "1"}
-    last, at = time.monotonic(), 0.0
+    environ = {**os.environ, "ANSIBLE_FORCE_COLOR": "true", "COLUMNS": str(TERMINAL), "PYTHONUNBUFFERED": "1"}
+    last, at, is_in_table = time.monotonic(), 0.0, False
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         for line in process.stdout or ():
             print(line, end="", flush=True)
+            text = Text.from_ansi(line.rstrip("\n"))
+            for beginning, colour in COLOURS.items():
+                if text.plain.startswith(beginning):
+                    text.stylize(colour)
             now = time.monotonic()
             at += min(LONGEST, max(SHORTEST, now - last))
             last = now
-            text = Text.from_ansi(line.rstrip("\n"))
-            text.truncate(COLUMNS, overflow="ellipsis")
-            yield Line(text, at)
+            is_in_table = is_in_table or is_head(text.plain)
+            if is_in_table and not text.plain.strip():
+                at, is_in_table = at + TABLE, False
+            for part in folded(text):
+                yield Line(part, at)
+            at += pause_after(text.plain)
     if process.returncode:
         sys.exit(process.returncode)
+
+
+def folded(text: Text) -> Iterator[Text]:
+    """The text in lines that fit: of Ansible's lines, those that its own width has no effect on do not."""
+    indent = len(text.plain) - len(text.plain.lstrip())
+    *dummy, rest = text.divide([indent])
+    for part in rest.wrap(CONSOLE, COLUMNS - indent, overflow="fold"):
+        part.rstrip()
+        yield Text(" " * indent).append_text(part)
+
+
+def is_head(line: str) -> bool:
+    """Whether this is the line over the columns of a table."""
+    return line.lstrip(" -").startswith(("HOST  ", "| What was done", "machine  "))
+
+
+def pause_after(line: str) -> float:
+    """How long to stand still after this line."""
+    if line.startswith(("=== ", "$ ")):
+        return COMMAND
+    return END if line.startswith("Exit code") else 0.0
 
 
 def picture(lines: list[Line], label: str) -> str:
@@ -95,9 +129,8 @@ def drawn(number: int, text: Text) -> str:
     """One line as SVG, each colour a piece of its own."""
     if not text.plain.strip():
         return ""
-    console = Console(width=COLUMNS, color_system="truecolor", legacy_windows=False)
     pieces = []
-    for segment in text.render(console):
+    for segment in text.render(CONSOLE):
         words = escape(segment.text)
         colour = segment.style.color if segment.style else None
         if colour is not None and not colour.is_default:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shlex
 import signal
@@ -28,6 +29,14 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 OLD, NEW, NEXT = "1.0", "2.0", "3.0"
 FAILS_ON, CUTS_OFF = "db1", "web2"
+MAINTENANCE = f"""\
+maintenance_playbook: upgrade.yml
+maintenance_waves: [2, "100%"]
+maintenance_max_failures: 1
+# What breaks, for this demonstration.
+demo_fails_on: {FAILS_ON}
+demo_cuts_off: {CUTS_OFF}
+"""
 WHAT_HAPPENED = {
     "db1": "its upgrade failed, rolled back",
     "db2": "upgraded",
@@ -53,6 +62,55 @@ SIMULATOR = {
     "state_lag_seconds": 0.3,
 }
 PLAYBOOK = ("ansible-playbook", "-i", "inventory")
+# The head of the page of a report, up to its totals.
+HEAD_OF_REPORT = 21
+RESULT = re.compile(r"\w+: \[")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# What begins what is left out, and which of the lines after it belong to it.
+NO_BEGINNING = re.compile(r"(?!TASK \[|PLAY |\w+: \[|Wave |Rolling back|Restoring|Starting|\[\w+\] )")
+SKIPPED = {
+    "PLAY RECAP": re.compile(r"$|\S+ +: ok="),
+    "[ERROR]": NO_BEGINNING,
+    "[WARNING]": NO_BEGINNING,
+}
+
+
+class Digest:
+    """What Ansible prints, without recaps, excerpts of playbooks, and tasks that tell nothing."""
+
+    def __init__(self) -> None:
+        # A task and its hosts, until there is something to tell of it.
+        self._held: list[str] = []
+        self._is_of_the_collection = False
+        self._skips: re.Pattern[str] | None = None
+
+    def take(self, line: str) -> list[str]:
+        """The lines to show now that this one has come."""
+        text = COLOUR.sub("", line)
+        if self._skips is not None:
+            if self._skips.match(text):
+                return []
+            self._skips = None
+        if text.startswith("TASK ["):
+            self._held = ["", line]
+            self._is_of_the_collection = text.startswith("TASK [community.paperspace.")
+            return []
+        for begin, skips in SKIPPED.items():
+            if text.startswith(begin):
+                self._skips = skips
+                return []
+        is_quiet = text.startswith(("ok: ", "changed: ") if self._is_of_the_collection else "ok: ")
+        is_quiet = is_quiet and ("=>" not in text or "(item=" in text)
+        if is_quiet or text.startswith("included: ") or (self._held and not text):
+            return []
+        held = self.held()
+        # Other lines than results belong to a task whose name comes after them.
+        return [*(held if RESULT.match(text) else held[:1]), line]
+
+    def held(self) -> list[str]:
+        """The task that nothing was told of yet."""
+        held, self._held = self._held, []
+        return held
 
 
 @dataclass(frozen=True)
@@ -67,26 +125,37 @@ class Stage:
 
         With C(kill_at), the command and all that it started are killed when it prints this.
         """
-        print(f"\n$ {shlex.join(command)}", flush=True)
+        say(f"$ {shlex.join(command)}")
         process = subprocess.Popen(
             command, cwd=self.folder, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
+        digest, lines, is_after_gap = Digest(), [], False
         for line in process.stdout or ():
-            print(f"  {line}", end="", flush=True)
+            lines.append(line)
+            # As it is seen from where the command was typed.
+            news = digest.take(line.rstrip("\n").replace(f"{self.folder}/", ""))
             if kill_at is not None and kill_at in line:
-                print(f"\n$ kill -9 {shlex.join(map(str, kill_with_all_below(process.pid)))}", flush=True)
+                killed = kill_with_all_below(process.pid)
+                end = f"kill -9: the controller is dead, with all of its {len(killed)} processes"
+                news += [*digest.held(), "", end]
+            for text in news:
+                # Of empty ones in a row just one, and none at the end.
+                if text:
+                    print("\n" * is_after_gap + f"  {text}".rstrip(), flush=True)
+                is_after_gap = not text
         code = process.wait()
         # As a shell tells it: 128 and the number of the signal.
         code = code if code >= 0 else 128 - code
-        print(f"\nExit code: {code}", flush=True)
+        if code:
+            say(f"Exit code: {code}")
         if code != expect:
-            sys.exit(f"demo: that command should have ended with {expect}.")
+            sys.exit(f"demo: that command should have ended with {expect}. All that it printed:\n{''.join(lines)}")
 
     def show_report(self) -> None:
-        """Print the page of the only report that there is."""
+        """Print the beginning of the only report that there is, in the form for people."""
+        self.run("ls", "paperspace-runs")
         [page] = (self.folder / "paperspace-runs").glob("*.md")
-        print(f"\n$ cat {page.relative_to(self.folder)}")
-        print("".join(f"  {line}" for line in page.read_text().splitlines(keepends=True)), flush=True)
+        self.run("head", "-n", str(HEAD_OF_REPORT), str(page.relative_to(self.folder)))
 
     def hosts(self) -> dict[str, dict[str, Any]]:
         """The inventory's variables by host, read anew: a machine may have come back at another address."""
@@ -161,8 +230,10 @@ def prepared(folder: Path) -> Iterator[Stage]:
         (inventory / "demo.paperspace.yml").write_text(INVENTORY)
         (inventory / "group_vars" / "paperspace.yml").write_text(json.dumps(simulator["variables"], indent=2))
         (folder / "upgrade.yml").write_text((HERE / "upgrade.yml").read_text())
+        (folder / "maintenance.yml").write_text(MAINTENANCE)
         environ = {
             **os.environ,
+            "PWD": str(folder),
             "PAPERSPACE_API_KEY": key,
             "PAPERSPACE_API_URL": simulator["api_url"],
             "ANSIBLE_HOME": str(folder / "ansible"),
@@ -181,38 +252,38 @@ def prepared(folder: Path) -> Iterator[Stage]:
 
 def maintain(stage: Stage) -> None:
     """One guarded maintenance in which two machines break."""
-    say("1. The fleet, as the inventory plugin finds it")
+    say("=== 1. The fleet, as the inventory plugin finds it")
     stage.run("ansible-inventory", "-i", "inventory", "--graph", "paperspace")
 
-    say(f"2. The guarded upgrade, in two waves: it fails on {FAILS_ON}, and cuts {CUTS_OFF} off from the network")
-    guard = {"maintenance_playbook": "upgrade.yml", "maintenance_waves": [2, "100%"], "maintenance_max_failures": 1}
-    breakage = f"demo_fails_on={FAILS_ON} demo_cuts_off={CUTS_OFF}"
-    command = (*PLAYBOOK, "community.paperspace.maintenance", "-l", "paperspace", "-e", json.dumps(guard))
-    stage.run(*command, "-e", breakage, expect=2)
+    say(f"=== 2. A guarded upgrade in two waves: {FAILS_ON} fails, and {CUTS_OFF} loses its network")
+    stage.run("cat", "maintenance.yml")
+    stage.run(*PLAYBOOK, "community.paperspace.maintenance", "-e", "@maintenance.yml", expect=2)
 
-    say("3. Its report")
+    say("=== 3. Its report")
     stage.show_report()
 
 
 def recover(stage: Stage) -> None:
     """A second guarded maintenance, whose controller dies."""
-    say("4. The next upgrade: in the middle of it, every process of the controller is killed")
-    command = (*PLAYBOOK, "community.paperspace.maintenance", "-l", "web", "-e", "maintenance_playbook=upgrade.yml")
+    say("=== 4. The next upgrade: in the middle of it, the whole controller is killed")
+    (stage.folder / "next.yml").write_text(f"maintenance_playbook: upgrade.yml\ndemo_version: '{NEXT}'\n")
+    stage.run("cat", "next.yml")
+    command = (*PLAYBOOK, "community.paperspace.maintenance", "-l", "web", "-e", "@next.yml")
     moment = "TASK [Give the network a moment to apply]"
-    stage.run(*command, "-e", f"demo_version={NEXT}", expect=128 + signal.SIGKILL, kill_at=moment)
-    print("\nLeft behind, over SSH:", *(f"{name}={version}" for name, version in stage.versions().items()))
+    stage.run(*command, expect=128 + signal.SIGKILL, kill_at=moment)
+    say(" ".join(["Left behind, over SSH:", *(f"{name}={version}" for name, version in stage.versions().items())]))
 
-    say("5. Another controller, which knows nothing but the API key and the inventory")
+    say("=== 5. Another controller, which knows nothing but the API key and the inventory")
     stage.run(*PLAYBOOK, "community.paperspace.recover")
     stage.run(*PLAYBOOK, "community.paperspace.recover", "-e", "recover_action=rollback")
 
 
 def is_proven(stage: Stage) -> bool:
     """Print what is on each disk, and whether it is what should be there."""
-    say("6. The proof, over plain SSH")
+    say("=== 6. The proof, over plain SSH")
     found = stage.versions()
     wanted = {name: OLD if name in (FAILS_ON, CUTS_OFF) else NEW for name in WHAT_HAPPENED}
-    print(f"{'machine':8} {'what happened':42} {'should be':10} {'is':12}")
+    print(f"{'machine':8} {'what happened':42} {'should be':10} is")
     for name, story in WHAT_HAPPENED.items():
         version = found.get(name, "missing")
         verdict = "ok" if version == wanted[name] else "WRONG"
@@ -221,11 +292,13 @@ def is_proven(stage: Stage) -> bool:
 
 
 def say(text: str) -> None:
-    print(f"\n=== {text}", flush=True)
+    print(f"\n{text}", flush=True)
 
 
 def main() -> int:
     began = time.monotonic()
+    print("Real ansible-playbook runs; only the machines are simulated. Left out of what")
+    print("Ansible prints: recaps, excerpts of playbooks, and tasks that tell nothing.")
     with tempfile.TemporaryDirectory(prefix="paperspace-demo-") as folder, prepared(Path(folder)) as stage:
         maintain(stage)
         recover(stage)
