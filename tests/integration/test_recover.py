@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def begin(simulator: Any, *machines: str, run_id: str = RUN) -> None:
     for name in machines:
         begin_create(simulator, name, run_id)
     while any(event["state"] in ("new", "in progress") for event in simulator.events()):
-        pass
+        time.sleep(0.02)
     for name in simulator.ids():
         (disk(simulator, name) / f"changed-in-{run_id}").touch()
     simulator.clear_log()
