@@ -235,7 +235,7 @@ def test_create_that_still_runs_is_waited_for_after_the_others(
     ansible: Any, simulator: Any, action: str, status: str, closed: str
 ) -> None:
     begin(simulator, "web1")
-    simulator.add_fault("event", path="/snapshots", method="POST", state="done", seconds=10)
+    simulator.add_fault("event", path="/snapshots", method="POST", state="done", seconds=25)
     begin_create(simulator, "web2")
     assert row(recover(ansible, simulator), "web2")[2] == "running"
     result = act(ansible, simulator, action)
