@@ -35,8 +35,8 @@ MODULES = {
 HIT = ("web2", "db1")
 RETRIES, FAILED_REQUESTS, FAILED_LOOKS = 2, 2, 4
 REQUEST_TIMEOUT = 1
-# For a task that cannot come to an end, and for one that can.
-SHORT_WAIT, LONG_WAIT = 6, 60
+# For a task that cannot come to an end, for one in which a limit on the rate slows down all, and for one that can.
+SHORT_WAIT, LIMITED_WAIT, LONG_WAIT = 6, 30, 60
 BAD = ("failed", "timed_out", "unsure")
 
 
@@ -132,12 +132,18 @@ def add_faults(simulator: Simulator, cell: Cell, hit: list[str]) -> None:
         simulator.add_fault("lost", when="after", **operation.request, machine_id=machine_id)
 
 
+def wait_of(cell: Cell) -> int:
+    if cell.status not in ("timed_out", "unsure"):
+        return LONG_WAIT
+    return LIMITED_WAIT if cell.fault.is_rate_limit else SHORT_WAIT
+
+
 def task_of(cell: Cell, ids: list[str], number: int) -> dict[str, Any]:
     options = {
         "machine_ids": ids,
         "retries": RETRIES,
         "request_timeout": REQUEST_TIMEOUT,
-        "wait_timeout": SHORT_WAIT if cell.status in ("timed_out", "unsure") else LONG_WAIT,
+        "wait_timeout": wait_of(cell),
         **cell.operation.options,
     }
     # Tasks with an environment are carried out by the module, others by the action plugin.
