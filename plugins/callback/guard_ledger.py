@@ -31,6 +31,7 @@ requirements:
 
 import contextlib
 import functools
+import importlib
 import json
 import os
 import re
@@ -40,7 +41,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
-from ansible.executor import task_result
 from ansible.executor.play_iterator import PlayIterator
 from ansible.plugins.callback import CallbackBase
 
@@ -75,10 +75,16 @@ def _watch_iterators(remember: Callable[[PlayIterator], None], lose: Callable[[P
     iterator_class.mark_host_failed = mark
 
 
+# Where ansible-core has the names of what C(no_log) leaves in a result: up to 2.20, and from 2.21 on.
+LEFT_BY_NO_LOG = (("ansible.executor.task_result", "_PRESERVE"), ("ansible._internal._task", "PRESERVE"))
+
+
 def _show_who_is_unreachable() -> None:
     """Have callbacks told of it under C(no_log) too: of an item in a loop, nothing else says so."""
-    ansible: Any = task_result
-    ansible._PRESERVE = {*getattr(ansible, "_PRESERVE", ()), "unreachable"}
+    for module_name, name in LEFT_BY_NO_LOG:
+        with contextlib.suppress(ImportError, AttributeError):
+            module = importlib.import_module(module_name)
+            setattr(module, name, frozenset({*getattr(module, name), "unreachable"}))
 
 
 class CallbackModule(CallbackBase):

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -46,7 +48,10 @@ class Stage:
         # It replaces what Ansible has.
         for name in ("__init__", "mark_host_failed"):
             monkeypatch.setattr(PlayIterator, name, getattr(PlayIterator, name))
-        monkeypatch.setattr(task_result, "_PRESERVE", task_result._PRESERVE)
+        for module_name, name in guard_ledger.LEFT_BY_NO_LOG:
+            with contextlib.suppress(ImportError, AttributeError):
+                module = importlib.import_module(module_name)
+                monkeypatch.setattr(module, name, getattr(module, name))
         loader = DataLoader()
         self.inventory = InventoryManager(loader=loader, sources=[f"{','.join(HOSTS)},"])
         for group, hosts in {"web": "ab", "db": "c", "empty": ""}.items():
@@ -407,8 +412,11 @@ def test_item_that_is_unreachable_is_known_to_be_though_nothing_is_to_be_logged(
     if hasattr(task_result, "_RawTaskResult"):
         raw = task_result._RawTaskResult(stage.host("b"), task, content, {})
         shown = raw.as_callback_task_result()
-    else:
+    elif hasattr(task_result.TaskResult, "clean_copy"):
         shown = task_result.TaskResult(stage.host("b"), task, content, {}).clean_copy()
+    else:
+        unified = importlib.import_module("ansible._internal._task").UnifiedTaskResult
+        shown = task_result.TaskResult(stage.host("b"), task, unified.from_action_result_dict(content))
     stage.callback.v2_runner_item_on_failed(shown)
     stage.run(iterator, "b")
     stage.finish()
