@@ -483,7 +483,9 @@ def test_matrix_is_whole() -> None:
         assert alone == everywhere(operation, fault), (operation.name, fault.name)
         left_out = {place for place, _duration in alone - in_fleet}
         if fault in TYPICAL.values():
-            assert left_out == ({"others"} & {place for place, _ in alone} if operation.name == "delete" else set())
+            assert left_out == (
+                {"others"} & {place for place, _duration in alone} if operation.name == "delete" else set()
+            )
         elif operation.name != "settings with an event":
             assert left_out <= {"reads", "others"}
         assert in_fleet <= alone
