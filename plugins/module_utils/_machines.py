@@ -22,9 +22,11 @@ from ansible_collections.community.paperspace.plugins.module_utils._procedures i
     SETTLED_STATES,
     STATE_LAG,
     Task,
+    Unsure,
     follow,
     keep_looking,
     new_event,
+    newest_events,
     send_once,
     settle,
     until_idle,
@@ -55,6 +57,14 @@ _PAST = {"start": "started", "stop": "stopped", "restart": "restarted"}
 # The state that shows that the verb was carried out; a machine that was restarted is as it was before.
 _ENDS = {"start": "ready", "stop": "off"}
 _MOVES = frozenset({"start", "stop", "restart", "snapshot-restore", "vm-upgrade"})
+# What surely is no change of settings. The published API has no event for that, but may answer with one.
+_OF_OTHER_WORK = frozenset(
+    {
+        *("bill-sessions", "bill-upgrade", "create", "deactivate", "vm-migrate", "vm-shutdown-force"),
+        *("start", "stop", "restart", "snapshot-create", "snapshot-delete", "snapshot-restore"),
+        *("template-create", "template-delete", "template-distribute", "template-import"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -199,27 +209,46 @@ def _change(task: Task, outcome: MachineOutcome, machine: Machine, wish: Machine
 
 
 def _update(task: Task, outcome: MachineOutcome, settings: Mapping[str, Any]) -> Procedure[None]:
-    """Change settings. Leaves C(pending) when that takes an event that is not waited for."""
+    """Change settings. Leaves C(pending) when that takes an event that is not waited for.
+
+    The API does not say how such an event is called, so one that is found where the answer is lost may be another's:
+    what counts in the end is what the machine shows.
+    """
     client, machine_id = task.client, outcome.machine_id
+    wanted = {option: settings[name] for option, _shown, name in _AUTO_SNAPSHOT_FIELDS if name in settings}
 
     def find() -> tuple[Machine, Event | None] | None:
         found = client.machine(machine_id)
-        wanted = {
-            option: settings[wire_name] for option, _name, wire_name in _AUTO_SNAPSHOT_FIELDS if wire_name in settings
-        }
-        return None if changed_settings(found, wanted) else (found, None)
+        event = next((each for each in newest_events(client, machine_id) if _is_of_settings(task, each)), None)
+        return None if event is None and changed_settings(found, wanted) else (found, event)
+
+    def shows() -> Procedure[bool]:
+        # What is read may be what was there before the work.
+        until = client.clock() + STATE_LAG
+        while True:
+            machine: Machine = yield NextLook(machine_id)
+            outcome.auto_snapshot = auto_snapshot_of(machine)
+            if not changed_settings(machine, wanted):
+                return True
+            if client.clock() >= until:
+                return False
 
     machine, event = yield from send_once(
         task, outcome, lambda: client.update_machine(machine_id, settings), find, is_safe=True
     )
     outcome.auto_snapshot = auto_snapshot_of(machine)
     if event is not None:
-        if not (yield from follow(task, outcome, event)):
+        if not (yield from follow(task, outcome, event, shows)):
             return
-        # What was answered may be what was there before the work.
-        machine = yield NextLook(machine_id)
-        outcome.auto_snapshot = auto_snapshot_of(machine)
+        outcome.waits_for = "The event has ended, but the machine did not show the settings yet"
+        if not (yield from shows()):
+            raise Unsure(f"Event {event.id} ({event.name}) is done, but the machine does not show the settings.")
     outcome.status = "updated"
+
+
+def _is_of_settings(task: Task, event: Event) -> bool:
+    """Whether this may be the event of settings that this task has changed."""
+    return event.name not in _OF_OTHER_WORK and event.id not in task.settled_events and task.recent.is_new(event)
 
 
 def _move(task: Task, outcome: MachineOutcome, wanted: str | None, state: str) -> Procedure[None]:

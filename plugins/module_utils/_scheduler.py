@@ -89,6 +89,14 @@ class _Try:
     error: PaperspaceError | None = None
 
 
+@dataclass(frozen=True)
+class _Look:
+    """A part of a round of looks: how many pages it asks for at most (0: there is nothing to look for), and the look."""
+
+    pages: Callable[[], int]
+    take: Callable[[], None]
+
+
 Step: TypeAlias = "Call | EventEnd | NextLook | NewSnapshots | Pause"
 T = TypeVar("T")
 Procedure = Generator[Step, Any, T]
@@ -101,6 +109,11 @@ def poll_interval(waited: float) -> float:
     A tenth is what a wait may end late by; after five minutes it would be long to look at.
     """
     return min(SLOWEST_POLL, max(QUICKEST_POLL, waited / 10))
+
+
+def pages_for(count: int) -> int:
+    """How many pages so many items fill."""
+    return -(-count // LARGEST_PAGE)
 
 
 class PageWatch(Generic[Item]):
@@ -151,7 +164,7 @@ class PageWatch(Generic[Item]):
         left = set(wanted)
         may_search = True
         self._has_more_to_ask_for = False
-        for dummy in range(-(-len(wanted) // LARGEST_PAGE)):
+        for dummy in range(pages_for(len(wanted))):
             known = left.intersection(self._page_of)
             may_search = may_search and len(known) < len(left)
             # Now the one and now the other, so that neither keeps the other waiting.
@@ -259,8 +272,14 @@ class Scheduler:
         self._numbers = itertools.count()
         self._waiting_since: dict[Procedure[None], float] = {}
         self._next_poll = float("inf")
-        self._looked_at = float("-inf")
-        self._is_feed_next = False
+        self._round = (
+            _Look(lambda: pages_for(len(self._events)), self._look_at_events),
+            _Look(lambda: pages_for(len(self._looks)), self._look_at_machines),
+            _Look(self._pages_of_feed, self._read_feed),
+        )
+        # What of the round that began then is still to be looked at.
+        self._left: list[_Look] = []
+        self._round_began = float("-inf")
 
     def run(self, procedures: Iterable[Procedure[None]]) -> None:
         """Return when every procedure has ended. Procedures handle their own errors."""
@@ -315,51 +334,55 @@ class Scheduler:
             self._throw(made.procedure, error)
 
     def _poll(self) -> None:
-        """Look at what is waited for, or read the feed where that is due: in turn, so that each has few requests."""
-        began = self._clock()
-        if self._is_feed_next or not (self._events or self._looks):
-            self._read_feed()
-        else:
-            self._looked_at = began
-            self._look_at_events_and_machines()
-        self._is_feed_next = not self._is_feed_next and self._is_feed_behind()
+        """Go on with the round of looks, as far as one page for 120 waiting machines reaches; then it has a breath."""
+        if not self._left:
+            self._round_began = self._clock()
+            self._left = list(self._round)
+        allowance = pages_for(len(self._events) + len(self._looks) + len(self._new_snapshots))
+        while self._left and (pages := self._left[0].pages()) <= allowance:
+            allowance -= pages
+            self._left.pop(0).take()
+        if not any(look.pages() for look in self._left):
+            self._left = []
         self._next_poll = float("inf")
         if self._events or self._looks or self._new_snapshots:
-            self._next_poll = self._when_to_poll(began)
+            self._next_poll = self._when_to_poll()
 
-    def _look_at_events_and_machines(self) -> None:
+    def _look_at_events(self) -> None:
         if self._events:
             oldest = min(self._last_seen[event_id].created for event_id in self._events)
             for event in self._event_watch.look(self._events.keys(), lambda event: event.created < oldest).values():
                 self._last_seen[event.id] = event
                 if event.has_ended:
                     self._resume_all(self._events, event.id, event)
+
+    def _look_at_machines(self) -> None:
         if self._looks:
             for machine in self._machine_watch.look(self._looks.keys()).values():
                 self._resume_all(self._looks, machine.id, machine)
 
-    def _is_feed_behind(self) -> bool:
-        return self._feed is not None and self._feed.as_of < self._feed_due
+    def _pages_of_feed(self) -> int:
+        is_behind = self._feed is not None and self._feed.as_of < self._feed_due
+        return max(1, pages_for(len(self._events) + len(self._new_snapshots))) if is_behind else 0
 
     def _read_feed(self) -> None:
-        if self._feed is not None and self._is_feed_behind():
-            self._feed.read(self._clock(), max(1, -(-(len(self._events) + len(self._new_snapshots)) // LARGEST_PAGE)))
+        if self._feed is not None and (pages := self._pages_of_feed()):
+            self._feed.read(self._clock(), pages)
             self._resume_with_new_snapshots(self._feed)
 
-    def _when_to_poll(self, began: float) -> float:
-        """The time of the poll after the one that began then."""
+    def _when_to_poll(self) -> float:
+        """The time of the next poll."""
         # The one that began to wait last sets the pace.
         waiting = itertools.chain(*self._events.values(), *self._looks.values(), self._new_snapshots)
         youngest = max(self._waiting_since[procedure] for procedure in waiting)
-        interval = self._interval_after(began - youngest)
+        interval = self._interval_after(self._round_began - youngest)
         breath = min(interval, QUICKEST_POLL)
-        if self._is_feed_next:
+        if self._left:
             return self._clock() + breath
         if self._event_watch.is_behind or self._machine_watch.is_behind:
             interval, breath = min(interval, QUICKEST_POLL), min(breath, SHORTEST_BREATH)
         # Many pages take their time: that is part of the interval, but for a breath.
-        since = self._looked_at if self._events or self._looks else began
-        return max(since + interval, self._clock() + breath)
+        return max(self._round_began + interval, self._clock() + breath)
 
     def _interval_after(self, waited: float) -> float:
         return poll_interval(waited) if self._interval is None else self._interval

@@ -282,24 +282,8 @@ def is_of_team(entry: Entry) -> bool:
     return "machineId" not in entry.query and entry.path.count("/") == (2 if entry.path == "/auth/session" else 1)
 
 
-def is_to_be_mended(cell: Cell) -> bool:
-    """Whether settings whose change is work are told of wrongly.
-
-    When the answer to their PUT is lost, only the settings are looked for, and not the event: what is still going on,
-    or has ended badly, is told to have failed as if nothing had been begun. And after an event that ended in error for
-    no reason nobody looks at the settings, which tell.
-    """
-    if cell.operation.name != "settings with an event" or cell.fault.kind != "event":
-        return False
-    has_no_reason = cell.fault.rule["state"] == "error" and not cell.fault.rule.get("error")
-    return has_no_reason if cell.place == "request" else not cell.fault.is_work_done
-
-
 @pytest.mark.parametrize("cell", [*CELLS, *MOST_HIT_CELLS], ids=str)
-def test_cell(cell: Cell, request: pytest.FixtureRequest) -> None:
-    if is_to_be_mended(cell):
-        reason = "what became of settings whose change is work is not always found out"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def test_cell(cell: Cell) -> None:
     run = run_of(cell)
     if cell.is_refused:
         assert_nothing_is_begun(run)

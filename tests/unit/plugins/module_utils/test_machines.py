@@ -371,3 +371,27 @@ def test_settings_whose_change_is_work_are_told_as_they_are_after_it() -> None:
     report = fleet.change(auto_snapshot=DAILY)
     assert statuses(report) == ["updated"] * 2
     assert [outcome.auto_snapshot for outcome in report.outcomes] == [DAILY] * 2
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+@pytest.mark.parametrize(
+    ("event", "status"),
+    [
+        ({"state": "done"}, "updated"),
+        # As if it had been the event of somebody else's work.
+        ({"state": "done", "worked": False}, "unsure"),
+        ({"state": "error", "worked": True}, "updated"),
+        ({"state": "error"}, "failed"),
+        ({"state": "cancelled"}, "failed"),
+    ],
+)
+def test_what_became_of_settings_whose_change_is_work_shows_in_the_machine(
+    event: dict[str, Any], status: str, is_lost: bool
+) -> None:
+    fleet = Fleet(auto_snapshots_take_an_event=True)
+    fleet.fault("event", method="PUT", **event)
+    if is_lost:
+        fleet.fault("lost", method="PUT", when="after", times=1)
+    [outcome] = fleet.change(auto_snapshot=DAILY).outcomes
+    assert outcome.status == status
+    assert (outcome.auto_snapshot == DAILY) == (status == "updated")
