@@ -8,9 +8,11 @@ nothing of the outer environment but the path of its programs.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -245,18 +247,12 @@ class Ansible:
 
     def task(self, task: Mapping[str, Any], *arguments: str | Path) -> dict[str, Any]:
         """The result of one task on the controller, failed or not. C(--check) and the like are its playbook's."""
-        kept = self.folder / "result.json"
-        kept.unlink(missing_ok=True)
-        tasks = [
-            {**task, "register": "result", "ignore_errors": True},
-            {
-                "ansible.builtin.copy": {"content": "{{ result | to_json }}", "dest": str(kept), "mode": "0600"},
-                "check_mode": False,
-                "diff": False,
-            },
-        ]
-        self.playbook([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}], *arguments)
-        result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        # In the output and not in a file: a task that writes one costs more than most tasks under test.
+        shown = {"ansible.builtin.debug": {"msg": "<<{{ result | to_json | b64encode }}>>"}}
+        tasks = [{**task, "register": "result", "ignore_errors": True}, shown]
+        output = self.playbook([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}], *arguments).stdout
+        [kept] = re.findall("<<([A-Za-z0-9+/=]+)>>", output)
+        result: dict[str, Any] = json.loads(base64.b64decode(kept))
         return result
 
 

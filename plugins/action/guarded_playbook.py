@@ -330,12 +330,17 @@ def _refuse(report: RunReport, options: Mapping[str, Any], parent: ParentRun, ta
 
 
 def _ids_in_inventory(report: RunReport, task_vars: Mapping[str, Any]) -> dict[str, str]:
-    """The machine ids of those hosts that have them in paperspace_id: whether they change can be seen."""
-    hostvars = task_vars.get("hostvars", {})
+    """The machine ids of those hosts whose source of the inventory has them in paperspace_id.
+
+    That they change can be seen by the callback, which knows just this. What stands in a file of variables is not of
+    the source.
+    """
+    inventory = getattr(task_vars.get("hostvars"), "_inventory", None)
+    hosts = {} if inventory is None else inventory.hosts
     return {
         machine.host: machine.machine_id
         for machine in report.machines
-        if machine.host in hostvars and str(hostvars[machine.host].get("paperspace_id")) == machine.machine_id
+        if machine.host in hosts and str(hosts[machine.host].get_vars().get("paperspace_id")) == machine.machine_id
     }
 
 

@@ -42,7 +42,8 @@ options:
       - How many times a request is sent again when that is safe. With V(0) it is sent once.
       - Safe are requests that only read, changes of settings and names, requests that were told to slow down
         (HTTP status 429), and requests whose connection never opened. Between two tries lie the seconds that the
-        service asks for, or else growing pauses of up to 60 seconds.
+        service asks for, or else growing pauses of up to 60 seconds. When it asks for more than 900 seconds, that is
+        not waited for, and the request has failed.
       - A request to make, delete or restore a snapshot, or to start, stop or restart a machine, whose answer was lost
         is not simply sent again.
     type: int

@@ -31,7 +31,7 @@ options:
   wait_interval:
     description:
       - The seconds between two looks at the events of all machines that are waited for. What a look cannot reach,
-        because it takes more than one request for each 120 machines, is looked at half a second later.
+        because it takes more than one request for each 120 machines, is looked at right after it.
       - When not set, the looks are quick at first, and then come after a tenth of the time waited so far, up to 30 s.
     type: float
 notes:

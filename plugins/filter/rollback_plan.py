@@ -13,10 +13,14 @@ author:
 description:
   - Decides from the snapshots that were found what the rollback of a run has to do, or why it must not begin.
   - A machine whose snapshot says that it was restored already is not restored again.
-  - A machine with several snapshots of the run, or with none, keeps the whole rollback from beginning.
+  - A machine with several snapshots of the run, or with none, keeps the whole rollback from beginning. So does one on
+    which a newer run is open, since that would be undone too, and one that was restored already and has been in a newer
+    run since, since it is not known to be as it was then.
 options:
   _input:
-    description: The snapshots, as M(community.paperspace.paperspace_snapshot_info) returns them.
+    description:
+      - The manual snapshots of all runs, as M(community.paperspace.paperspace_snapshot_info) returns them, each
+        machine's newest first.
     type: list
     elements: dict
     required: true
@@ -55,11 +59,12 @@ _value:
   type: dict
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.community.paperspace.plugins.module_utils._names import (
     DEFAULT_PREFIX,
+    RunName,
     parse_run_name,
     run_name,
 )
@@ -76,20 +81,21 @@ def rollback_plan(
     """The plan: C(due) and C(done) are snapshots, C(skipped) are hosts, C(problems) are sentences."""
     plan: dict[str, list[Any]] = {"due": [], "done": [], "skipped": [], "problems": []}
     missing = []
-    of_run = [
-        (snapshot, name.outcome)
-        for snapshot in snapshots
-        if (name := parse_run_name(snapshot["name"], prefix)) is not None and name.run_id == run_id
+    of_runs = [
+        (snapshot, parsed) for snapshot in snapshots if (parsed := parse_run_name(snapshot["name"], prefix)) is not None
     ]
-    by_machine = group(of_run, lambda item: item[0]["machine_id"])
+    by_machine = group(of_runs, lambda item: item[0]["machine_id"])
     for target in targets:
-        found = by_machine.get(target["machine_id"], [])
+        of_machine = by_machine.get(target["machine_id"], [])
+        found = [item for item in of_machine if item[1].run_id == run_id]
         if len(found) > 1:
-            ids = ", ".join(str(snapshot["id"]) for snapshot, _outcome in found)
+            ids = ", ".join(str(snapshot["id"]) for snapshot, _name in found)
             plan["problems"].append(f"{target['host']} has several snapshots of this run: {ids}. Delete all but one.")
         elif found:
-            [(snapshot, outcome)] = found
-            plan["done" if outcome == "restored" else "due"].append(dict(snapshot))
+            [(snapshot, name)] = found
+            plan["done" if name.outcome == "restored" else "due"].append(dict(snapshot))
+            newer = [newer_name for _snapshot, newer_name in of_machine[: of_machine.index(found[0])]]
+            plan["problems"].extend(_problems(str(target["host"]), str(snapshot["id"]), name, newer))
         elif not target.get("is_imagined"):
             missing.append(str(target["host"]))
     if missing and skip_missing:
@@ -99,7 +105,25 @@ def rollback_plan(
             f"There is no snapshot {run_name(prefix, run_id)} of: {', '.join(missing)}. No machine was rolled back. "
             "Leave these hosts out with --limit, or set rollback_skip_missing=true to go on without them."
         )
+    elif plan["problems"]:
+        plan["problems"].append("No machine was rolled back.")
     return plan
+
+
+def _problems(host: str, snapshot_id: str, name: RunName, newer: Sequence[RunName]) -> Iterator[str]:
+    """Why a machine must not be restored, or not be taken for restored. C(newer): of newer snapshots, newest first."""
+    opened = [each.run_id for each in newer if not each.is_closed]
+    if opened:
+        yield (
+            f"Run {opened[0]} is newer and open on {host} as well, and would be undone too. Roll back or keep that one "
+            "first (recover), or leave this host out with --limit."
+        )
+    elif newer and name.outcome == "restored":
+        yield (
+            f"{host} was put back by this run before, and run {newer[0].run_id} has been on it since, so it may not be "
+            f"as it was. Leave it out with --limit. To put it back once more, restore its snapshot {snapshot_id} with "
+            "paperspace_snapshot."
+        )
 
 
 class FilterModule:

@@ -74,6 +74,13 @@ class RateLimited(Refused):
     retry_after: float | None = None
 
 
+def passes_after(error: PaperspaceError) -> float | None:
+    """After how many seconds the same may succeed, where nobody refused the work itself; None where somebody did."""
+    if isinstance(error, RateLimited):
+        return error.retry_after or 0.0
+    return 0.0 if isinstance(error, (AnswerLost, NotOpened)) else None
+
+
 class SendAgain(Exception):
     """A request is to be sent again after so many seconds: C(error) is what came of it at try number C(attempt).
 

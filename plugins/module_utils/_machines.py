@@ -205,6 +205,9 @@ def _change(task: Task, outcome: MachineOutcome, machine: Machine, wish: Machine
     settings = changed_settings(machine, wish.auto_snapshot)
     if settings:
         yield from _update(task, outcome, settings)
+        if outcome.status == "pending":
+            # The machine is busy with that. The same task run again does the rest.
+            return
     yield from _move(task, outcome, wish.state, machine.state)
 
 
@@ -243,6 +246,7 @@ def _update(task: Task, outcome: MachineOutcome, settings: Mapping[str, Any]) ->
         outcome.waits_for = "The event has ended, but the machine did not show the settings yet"
         if not (yield from shows()):
             raise Unsure(f"Event {event.id} ({event.name}) is done, but the machine does not show the settings.")
+        outcome.waits_for = ""
     outcome.status = "updated"
 
 

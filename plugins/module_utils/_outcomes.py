@@ -31,6 +31,8 @@ class Outcome:
     was_sent: bool = field(default=False, repr=False)
     waits_for: str = field(default="", repr=False)
     doubt: str = field(default="", repr=False)
+    # Of what failed: after how many seconds the same may succeed, since nobody refused the work itself.
+    passes_after: float | None = field(default=None, repr=False)
 
     @property
     def is_bad(self) -> bool:

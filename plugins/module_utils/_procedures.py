@@ -18,6 +18,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
     PaperspaceError,
     RateLimited,
     Refused,
+    passes_after,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._feed import Feed
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import NO_PROGRESS, Outcome, Progress
@@ -59,6 +60,8 @@ class Task:
     progress: Progress = NO_PROGRESS
     # Whether the same task run again waits for what this one began, or does it once more.
     is_joined: bool = True
+    # Whether what the service did not take is sent again until wait_timeout, and not just as often as retries say.
+    is_persistent: bool = False
     # What new snapshots there are, where that is read for the whole fleet.
     feed: Feed | None = None
 
@@ -76,6 +79,7 @@ def watched(task: Task, outcome: Outcome, procedure: Procedure[None]) -> Procedu
         outcome.status, outcome.error = "unsure", str(error)
     except PaperspaceError as error:
         outcome.status, outcome.error = "failed", str(error)
+        outcome.passes_after = passes_after(error)
     finally:
         outcome.seconds = clock() - began
         task.progress.end(outcome)
@@ -116,6 +120,14 @@ def send_once(
             busy_pause = longer(busy_pause)
             if join is not None and (found := (yield from keep_looking(join))) is not None:
                 return found
+        except (NotOpened, RateLimited) as nothing_sent:
+            if not task.is_persistent:
+                raise
+            try:
+                yield Pause(max(busy_pause, passes_after(nothing_sent) or 0.0))
+            except DeadlinePassed:
+                raise nothing_sent from None
+            busy_pause = longer(busy_pause)
         except AnswerLost as lost:
             sent_before = outcome.was_sent if not was_lost else sent_before
             was_lost = outcome.was_sent = True

@@ -65,6 +65,8 @@ class Proof:
         )
         if self.state is State.FAILED:
             return f"making it failed: event {listed}"
+        if len(self.events) == 1 and not is_told_to_have_failed(self.events[0]):
+            return f"it is not known whether it is whole, since its event ended without saying so: {listed}"
         return f"the service does not show which of these events made it, and not all are done: {listed}"
 
 
@@ -89,16 +91,20 @@ def prove(
     is_whole: bool,
     is_late: bool = False,
     is_new: bool = False,
+    is_cut_off: bool = False,
 ) -> Proof:
     """The proof for one snapshot, from its machine's snapshots and events, both newest first.
 
     C(is_whole) says that the events were read to the last that the service has; C(is_late) that the snapshot has
     been there for so long that its event would be visible by now; C(is_new) that these are just the events since
-    before it was made. Without events of its own a snapshot that is not late is UNSURE. A create that the service
-    has forgotten is taken to have been done.
+    before it was made. A snapshot that is not late is UNSURE without events of its own, and when it is new. A create
+    that the service has forgotten is taken to have been done. C(is_cut_off): the service broke the list of events off,
+    so that the snapshot's own may be missing: then they prove nothing.
     """
     if is_proven_by_name(snapshot):
         return Proof(State.DONE)
+    if is_cut_off:
+        return Proof(State.UNSURE)
     # Whether the service still has the machine's whole history, and not just its end.
     is_complete = is_whole and any(event.name == "create" for event in events)
     if is_complete and not is_late and _lacks_an_event(snapshots, events):
@@ -116,16 +122,28 @@ def prove(
     if running(own, now=events[0].created):
         return Proof(State.RUNNING, own)
     if all(event.state == "done" for event in own):
-        return Proof(State.DONE, own)
+        # The own one may not be visible yet, and these be of what somebody else made at the same time.
+        return Proof(State.UNSURE) if is_new and not is_late else Proof(State.DONE, own)
     if all(is_clear_failure(event) for event in own):
-        is_certain = is_new or _must_have_an_event(snapshot, events, is_complete=is_complete)
+        # What has failed is deleted: that takes more than what is most likely.
+        is_told = all(is_told_to_have_failed(event) for event in own)
+        is_certain = is_told and (is_new or _must_have_an_event(snapshot, events, is_complete=is_complete))
         return Proof(State.FAILED if is_certain else State.UNSURE, own)
     return Proof(State.DONE if _was_made_last(snapshot, snapshots, events, own[0]) else State.UNSURE, own)
 
 
+def is_told_to_have_failed(event: Event) -> bool:
+    """Cancelled, or an error with a reason."""
+    return event.state == "cancelled" or (event.state == "error" and bool(event.error))
+
+
 def is_clear_failure(event: Event) -> bool:
-    """Cancelled, or an error with a reason. Without one the work was sometimes done all the same (FACTS.md)."""
-    return event.state == "cancelled" or (event.state == "error" and (bool(event.error) or event.finished is None))
+    """Whether most likely nothing was done: told so, or an error without a reason and without an end.
+
+    Without a reason, but with an end, the work was often done all the same; without an end, as one client found, it
+    was not (FACTS.md).
+    """
+    return is_told_to_have_failed(event) or (event.state == "error" and event.finished is None)
 
 
 def _possible_events(

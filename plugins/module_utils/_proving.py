@@ -42,9 +42,10 @@ def read_proofs(
             snapshot.id: prove(
                 snapshot,
                 listing[snapshot.machine_id],
-                events[snapshot.machine_id],
+                events[snapshot.machine_id].items,
                 is_whole=since is None,
                 is_late=is_late,
+                is_cut_off=events[snapshot.machine_id].is_cut_off,
             )
             for snapshot in snapshots
         }

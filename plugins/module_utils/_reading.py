@@ -95,9 +95,20 @@ def snapshots_of(client: Client, machine_id: str) -> list[Snapshot]:
     return [item for item in _read(client.snapshot_pages(machine_id)) if item.machine_id == machine_id]
 
 
-def events_of(client: Client, machine_id: str, since: datetime | None) -> list[Event]:
-    """One machine's events, newest first, back to C(since) or to the first."""
-    return _read(_until(client.event_pages(machine_id), since))
+@dataclass(frozen=True)
+class Events:
+    """Events, newest first. C(is_cut_off): the service broke the list off before all that was asked for."""
+
+    items: Sequence[Event] = ()
+    is_cut_off: bool = False
+
+
+def events_of(client: Client, machine_id: str, since: datetime | None) -> Events:
+    """One machine's events back to C(since) or to the first."""
+    pages = client.event_pages(machine_id)
+    items = _read(_until(pages, since))
+    is_enough = since is not None and any(event.created < since for event in items)
+    return Events(items, is_cut_off=pages.is_cut_off and not is_enough)
 
 
 @contextmanager
@@ -171,7 +182,10 @@ class Reader:
         else:
             items = self._snapshots_of_team(len(machine_ids))
         self._team_snapshot_ids = None if items is None else frozenset(item.id for item in items)
-        return self._by_machine(machine_ids, items, lambda machine_id: snapshots_of(self._client, machine_id))
+        if items is None:
+            return dict(self._each(machine_ids, lambda machine_id: snapshots_of(self._client, machine_id)))
+        by_machine = group(items, lambda snapshot: snapshot.machine_id)
+        return {machine_id: by_machine.get(machine_id, []) for machine_id in machine_ids}
 
     def snapshots_by_id(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
         """The snapshots that exist, by id."""
@@ -192,15 +206,18 @@ class Reader:
         owners = {item.machine_id: None for page in pages for item in page if item.name == name}
         return [machine_id for machine_id in owners if machine_id not in besides][:NAMES_IN_A_HINT]
 
-    def events(self, machine_ids: Sequence[str], since: datetime | None = None) -> dict[str, list[Event]]:
-        """Each machine's events, newest first, back to C(since) or to the first. C(recent) takes many over."""
+    def events(self, machine_ids: Sequence[str], since: datetime | None = None) -> dict[str, Events]:
+        """Each machine's events back to C(since) or to the first. C(recent) takes many over."""
         began = self._client.clock()
         pages = self._client.event_pages()
         items = _read_whole(pages, _until(pages, since), len(machine_ids))
         if items is not None and len(machine_ids) > LARGEST_PAGE:
             self._recent_as_of, self._recent_count = began, len(items)
             self._recent_ahead = partial(Recent, items)
-        return self._by_machine(machine_ids, items, lambda machine_id: events_of(self._client, machine_id, since))
+        if items is None:
+            return dict(self._each(machine_ids, lambda machine_id: events_of(self._client, machine_id, since)))
+        by_machine = group(items, lambda event: event.machine_id)
+        return {machine_id: Events(by_machine.get(machine_id, ())) for machine_id in machine_ids}
 
     def recent(self, machine_count: int) -> Recent:
         """The team's newest events: one page for each 120 machines."""
@@ -218,15 +235,6 @@ class Reader:
     def _snapshots_of_team(self, machine_count: int) -> list[Snapshot] | None:
         pages = self._client.snapshot_pages()
         return _read_whole(pages, pages, machine_count)
-
-    def _by_machine(
-        self, machine_ids: Sequence[str], items: list[Item] | None, of_machine: Callable[[str], list[Item]]
-    ) -> dict[str, list[Item]]:
-        """The team's items by machine, or what each machine's own list has where these are not all."""
-        if items is None:
-            return dict(self._each(machine_ids, of_machine))
-        groups = group(items, lambda item: item.machine_id)
-        return {machine_id: list(groups.get(machine_id, ())) for machine_id in machine_ids}
 
     def _each(self, keys: Sequence[K], function: Callable[[K], V]) -> Iterator[tuple[K, V]]:
         return zip(keys, self._executor.map(function, keys), strict=True)

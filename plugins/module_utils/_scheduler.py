@@ -376,9 +376,9 @@ class Scheduler:
         waiting = itertools.chain(*self._events.values(), *self._looks.values(), self._new_snapshots)
         youngest = max(self._waiting_since[procedure] for procedure in waiting)
         interval = self._interval_after(self._round_began - youngest)
-        breath = min(interval, QUICKEST_POLL)
         if self._left:
-            return self._clock() + breath
+            return self._clock() + min(interval, SHORTEST_BREATH)
+        breath = min(interval, QUICKEST_POLL)
         if self._event_watch.is_behind or self._machine_watch.is_behind:
             interval, breath = min(interval, QUICKEST_POLL), min(breath, SHORTEST_BREATH)
         # Many pages take their time: that is part of the interval, but for a breath.

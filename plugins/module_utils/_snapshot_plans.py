@@ -20,8 +20,9 @@ from ansible_collections.community.paperspace.plugins.module_utils._wishes impor
 class Wish:
     """The options of paperspace_snapshot. Times are seconds; None means not given.
 
-    C(own_ids) is none of them: of a name that selects, a restore and a rename take only these snapshots, which whoever
-    wishes has seen done. Whatever else has that name is somebody else's, and counts as not there.
+    The last two are none of them. C(own_ids): of a name that selects, a restore and a rename take only these snapshots,
+    which whoever wishes has seen done. Whatever else has that name is somebody else's, and counts as not there.
+    C(is_persistent): a request that the service did not take is sent again until wait_timeout.
     """
 
     state: str = "present"
@@ -38,6 +39,7 @@ class Wish:
     wait_timeout: float = 3600.0
     wait_interval: float | None = None
     own_ids: Collection[str] | None = None
+    is_persistent: bool = False
 
     def check(self) -> None:
         """Raise InputError for what cannot be meant, before anything is sent."""
@@ -113,6 +115,13 @@ def plan_present(machine_id: str, name: str, snapshots: Sequence[Snapshot], proo
             return _bad(
                 outcome, "This name closes a run, and is the proof of a snapshot: it is given by new_name only."
             )
+        closed = [snapshot for snapshot in snapshots if run is not None and _closes(snapshot, name)]
+        if closed:
+            return _bad(
+                outcome,
+                f"This run is over for the machine, whose snapshot {closed[0].id} is named {closed[0].name}. "
+                "A second one would leave open which of them a rollback means: begin another run.",
+            )
         return Action(outcome, "create")
     auto = [snapshot for snapshot in found if snapshot.is_auto_snapshot]
     if auto:
@@ -139,6 +148,12 @@ def plan_present(machine_id: str, name: str, snapshots: Sequence[Snapshot], proo
         )
         return Action(outcome)
     return Action(outcome, "replace" if proof.state is State.FAILED else "ensure", snapshot)
+
+
+def _closes(snapshot: Snapshot, open_name: str) -> bool:
+    """Whether a snapshot's name is that of a run with this open name, and says that the run is closed."""
+    run = parse_run_name(snapshot.name)
+    return run is not None and run.is_closed and snapshot.name.removesuffix(f"-{run.outcome}") == open_name
 
 
 def too_many(snapshots: Sequence[Snapshot]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from functools import partial
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
@@ -80,6 +81,8 @@ def create(task: Task, outcome: SnapshotOutcome) -> Procedure[None]:
         if earlier is not None:
             yield from ensure(task, outcome, earlier[0])
             return
+    if not task.wait:
+        yield from _refuse_beside_another(task, machine_id)
     sent: tuple[Snapshot, Event | None] = yield from send_once(
         task, outcome, lambda: client.create_snapshot(machine_id, name), find, join=find_first
     )
@@ -96,6 +99,17 @@ def create(task: Task, outcome: SnapshotOutcome) -> Procedure[None]:
     if is_done:
         outcome.status = "created"
         yield from _leave_the_first(task, outcome, snapshot, answered)
+
+
+def _refuse_beside_another(task: Task, machine_id: str) -> Procedure[None]:
+    """Raise Refused where a snapshot is being made: it may be of this very name, and not be listed yet."""
+    for event in task.recent.running_on(machine_id):
+        if event.name == "snapshot-create":
+            raise Refused(
+                f"A snapshot of the machine is being made (event {event.id}), and it may be this one. Nothing was "
+                "sent. Run the same task again when that has ended, or with wait=true."
+            )
+    yield from ()
 
 
 def _leave_the_first(task: Task, outcome: SnapshotOutcome, own: Snapshot, since: float) -> Procedure[None]:
@@ -305,21 +319,26 @@ def prove_now(
     if not any(item.id == snapshot.id for item in snapshots):
         return None
     if recent is not None:
-        events = events_of(client, snapshot.machine_id, recent.newest)
-        new = [event for event in events if recent.is_new(event) and event.id not in others]
-        return prove(snapshot, snapshots, new, is_whole=False, is_late=is_late, is_new=True)
+        found = events_of(client, snapshot.machine_id, recent.newest)
+        new = [event for event in found.items if recent.is_new(event) and event.id not in others]
+        return prove(
+            snapshot, snapshots, new, is_whole=False, is_late=is_late, is_new=True, is_cut_off=found.is_cut_off
+        )
+
+    def proof_since(bound: datetime | None) -> Proof:
+        found = events_of(client, snapshot.machine_id, bound)
+        return prove(
+            snapshot,
+            snapshots,
+            found.items,
+            is_whole=bound is None,
+            is_late=is_late,
+            is_cut_off=found.is_cut_off,
+        )
+
     bound = needs_events_since(snapshot)
-    proof = prove(
-        snapshot,
-        snapshots,
-        events_of(client, snapshot.machine_id, bound),
-        is_whole=bound is None,
-        is_late=is_late,
-    )
-    if bound is not None and proof.state is State.UNSURE:
-        events = events_of(client, snapshot.machine_id, None)
-        proof = prove(snapshot, snapshots, events, is_whole=True, is_late=is_late)
-    return proof
+    proof = proof_since(bound)
+    return proof_since(None) if bound is not None and proof.state is State.UNSURE else proof
 
 
 def _await_proof(

@@ -116,7 +116,16 @@ def _carry_out(
         feed = reader.feed() if any(action.snapshot is None for action in due) else None
         recent = reader.recent(machine_count)
         is_joined = wish.state != "restored"
-        task = Task(client, recent, wish.wait, wish.wait_timeout, progress=progress, feed=feed, is_joined=is_joined)
+        task = Task(
+            client,
+            recent,
+            wish.wait,
+            wish.wait_timeout,
+            progress=progress,
+            feed=feed,
+            is_joined=is_joined,
+            is_persistent=wish.is_persistent,
+        )
         procedures = [
             one_after_another(
                 [
@@ -299,7 +308,7 @@ class _Planner:
         if not made:
             return proof
         try:
-            events = events_of(self._client, snapshot.machine_id, min(made))
+            events = events_of(self._client, snapshot.machine_id, min(made)).items
         except PaperspaceError:
             # Then this one stays open, and the others are closed.
             return proof

@@ -79,7 +79,8 @@ options:
   keep:
     description:
       - Of each machine's snapshots with O(name_prefix), how many of the newest to keep. The rest is deleted.
-      - What is still being made, or cannot be proven done, is neither counted nor deleted.
+      - What is still being made, or of which it is not known whether it is done, is neither counted nor deleted. What
+        has failed is deleted, and does not count.
     type: int
   closed_runs:
     description:
@@ -189,7 +190,7 @@ snapshots:
       sample: null
 snapshot:
   description: The entry of RV(snapshots), when there is exactly one.
-  returned: when exactly one machine or snapshot was asked for
+  returned: when RV(snapshots) has exactly one entry
   type: dict
 """
 

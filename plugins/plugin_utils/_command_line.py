@@ -25,10 +25,12 @@ LEDGER_VARIABLE = "COMMUNITY_PAPERSPACE_GUARD_LEDGER"
 # Starts ansible-playbook as its own script would. `python -m ansible playbook` and `python -c` put the working
 # folder in front of the modules, where a yaml.py or ansible.py of the user would be imported; and ansible-core looks
 # for its program `ansible`, which hands passwords to ssh, beside the program named in sys.argv[0].
-# The guardian's death ends the child as well, on Linux: nobody else would.
+# The guardian's death ends the child as well, on Linux: nobody else would. What the guardian ignores, the child would
+# ignore too, and with it what its tasks start.
 _LAUNCH = (
     "import ctypes, signal, sys; "
     "sys.platform == 'linux' and ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0); "
+    "signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL); "
     "sys.argv.pop(0); sys.path[:1] = [p for p in sys.path[:1] if p]; "
     "from ansible.cli.playbook import main; sys.exit(main())"
 )

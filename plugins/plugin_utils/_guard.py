@@ -9,7 +9,7 @@ state and is kept after every step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
     InputError,
     PaperspaceError,
     Unauthorized,
+    passes_after,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._machines import MachineWish
 from ansible_collections.community.paperspace.plugins.module_utils._names import RunName, parse_run_name, run_name
@@ -325,6 +326,8 @@ class Guard:
                 continue
             if not any((item.id, item.name) == (machine.snapshot.id, self._open_name) for item in found):
                 why[machine.host] = "Its snapshot is gone again, or has another name: somebody else has changed it."
+                # It is not this run's any more.
+                machine.snapshot.name = next((item.name for item in found if item.id == machine.snapshot.id), None)
             for run in self._runs(found):
                 if not run.is_closed and run.run_id != self._report.run_id:
                     why[machine.host] = self._open_run_sentences(run.run_id, [machine.host])
@@ -496,15 +499,33 @@ class Guard:
         return self._report.problems[0]
 
     def _roll_back(self, machines: Sequence[MachineReport]) -> None:
+        """Put them back. Until wait_timeout is over, what nobody refused is tried again."""
         if not machines:
             return
         self._ports.say(f"Rolling back {names(machines)}")
         for machine in machines:
             machine.outcome = "rolling_back"
         self._begin(machines, "rollback")
-        by_id = {machine.machine_id: machine for machine in machines}
-        for outcome in self._restore(machines, self._ports.now() + self._settings.wait_timeout):
-            machine = by_id[outcome.machine_id]
+        deadline = self._ports.now() + self._settings.wait_timeout
+        left = list(machines)
+        while left:
+            outcomes = _by_machine(self._restore(left))
+            rest = deadline - self._ports.now()
+            waits = {machine.host: outcomes[machine.machine_id].passes_after for machine in left}
+            again = [machine for machine in left if (wait := waits[machine.host]) is not None and wait < rest]
+            # The others are not kept waiting for these.
+            self._note_rollback([machine for machine in left if machine not in again], outcomes)
+            left = again
+            if left:
+                pause = max(_BETWEEN_TRIES, *(waits[machine.host] or 0.0 for machine in left))
+                error = outcomes[left[0].machine_id].error
+                self._ports.say(f"The rollback of {names(left)} is tried again in {pause:g} s: {error}")
+                self._ports.pause(pause, despite_stop=True)
+
+    def _note_rollback(self, machines: Sequence[MachineReport], outcomes: Mapping[str, Any]) -> None:
+        """Take note of how the rollback ended, and bring up the machines that are back."""
+        for machine in machines:
+            outcome = outcomes[machine.machine_id]
             machine.rollback = RollbackReport(
                 outcome.status, outcome.error, getattr(outcome, "safety_snapshot_id", None)
             )
@@ -520,7 +541,7 @@ class Guard:
         self._rename(restored, "restored")
         self._start(restored)
 
-    def _restore(self, machines: Sequence[MachineReport], deadline: float) -> list[Outcome]:
+    def _restore(self, machines: Sequence[MachineReport]) -> list[Outcome]:
         """One outcome for each machine. What stands against one of them does not keep the others from it."""
         wish = self._wish(
             machines,
@@ -528,19 +549,22 @@ class Guard:
             name=self._open_name,
             own_ids=_ids_of(machines),
             safety_snapshot=self._settings.safety_snapshot,
+            skip_missing=True,
+            is_persistent=True,
         )
-        while True:
-            try:
-                return list(self._ports.snapshots(wish, check_mode=False).outcomes)
-            except InputError as error:
-                return _by_halves(machines, lambda half: self._restore(half, deadline), error)
-            except Unauthorized as error:
-                return [_failed(machine, str(error)) for machine in machines]
-            except PaperspaceError as error:
-                if self._ports.now() >= deadline:
-                    return [_failed(machine, str(error)) for machine in machines]
-                self._ports.say(f"The rollback is tried again in {_BETWEEN_TRIES:g} s: {error}")
-                self._ports.pause(_BETWEEN_TRIES, despite_stop=True)
+        try:
+            outcomes = list(self._ports.snapshots(wish, check_mode=False).outcomes)
+        except InputError as error:
+            return _by_halves(machines, self._restore, error)
+        except Unauthorized as error:
+            return [_failed(machine, str(error)) for machine in machines]
+        except PaperspaceError as error:
+            # Nothing was begun yet.
+            return [_failed(machine, str(error), passes_after=passes_after(error) or 0.0) for machine in machines]
+        for outcome in outcomes:
+            if outcome.status == "skipped":
+                outcome.status, outcome.error = "failed", "The machine or its snapshot is gone, or was renamed."
+        return outcomes
 
     def _start(self, machines: Sequence[MachineReport]) -> None:
         if not machines:
@@ -691,8 +715,8 @@ def _ids_of(machines: Iterable[MachineReport]) -> set[str]:
     return {machine.snapshot.id for machine in machines if machine.snapshot.id is not None}
 
 
-def _failed(machine: MachineReport, error: str) -> Outcome:
-    return SnapshotOutcome(machine.machine_id, status="failed", error=error)
+def _failed(machine: MachineReport, error: str, **more: Any) -> Outcome:
+    return SnapshotOutcome(machine.machine_id, status="failed", error=error, **more)
 
 
 def _by_machine(outcomes: Iterable[Outcome]) -> dict[str, Any]:

@@ -49,15 +49,21 @@ CRON = "Any command, for example from cron"
 
 @follows(Part(HOOKS, ("What a hook does not see", "Where a hook runs", "Two scripts", CRON)))
 def test_cron_job_that_fails_is_rolled_back(hooks: Reader) -> None:
-    guard, crontab = section(HOOKS, CRON)
+    guard, crontab, again = section(HOOKS, CRON)
     hooks.follow_all([guard, crontab])
     version = hooks.disk("web1") / "opt/app/version"
     script(hooks, "usr/local/sbin/patch-web", f"echo 2.0 > '{version}'", "exit 7")
     [line] = hooks.with_values(crontab.text).splitlines()
     *dummy, user, command = line.split(maxsplit=6)
     assert user == "root"
-    hooks.type(outside(command), rc=7)
+    hooks.simulator.add_fault(
+        "event", state="error", error="no", path=".*/restore", machine_id=hooks.simulator.ids()["web1"], times=1
+    )
+    hooks.type(outside(command), rc=None)
+    assert hooks.last.rc != 0
     hooks.use("/etc/cron.d/paperspace-patch")
+    assert [state(hooks.simulator)[host][1] for host in ("web1", "web2")] == ["open", "restored"]
+    hooks.follow(again)
     assert {host: state(hooks.simulator)[host] for host in ("web1", "web2")} == dict.fromkeys(
         ("web1", "web2"), ("1.0", "restored")
     )
@@ -67,7 +73,7 @@ def test_cron_job_that_fails_is_rolled_back(hooks: Reader) -> None:
 
 
 def test_hook_lets_nothing_begin_without_a_proven_snapshot(hooks: Reader) -> None:
-    [guard, dummy] = section(HOOKS, CRON)
+    guard, *dummy = section(HOOKS, CRON)
     hooks.save(guard)
     hooks.simulator.add_fault(
         "event", state="error", error="no space", method="POST", machine_id=hooks.simulator.ids()["web2"]

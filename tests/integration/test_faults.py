@@ -36,7 +36,7 @@ HIT = ("web2", "db1")
 RETRIES, FAILED_REQUESTS, FAILED_LOOKS = 2, 2, 4
 REQUEST_TIMEOUT = 1
 # For a task that cannot come to an end, for one in which a limit on the rate slows down all, and for one that can.
-SHORT_WAIT, LIMITED_WAIT, LONG_WAIT = 6, 30, 60
+SHORT_WAIT, LIMITED_WAIT, LONG_WAIT = 8, 30, 60
 BAD = ("failed", "timed_out", "unsure")
 
 

@@ -22,6 +22,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._text import 
 
 RUN = "20260131T235959Z-1a2b"
 OTHER_RUN = "20260131T235959Z-1a2c"
+NEWER_RUN = "20260201T083000Z-3c4d"
 WEB = [{"host": "web1", "machine_id": "ps1"}, {"host": "web2", "machine_id": "ps2"}]
 
 
@@ -84,8 +85,35 @@ def test_rollback_with_a_missing_snapshot_names_the_ways_out() -> None:
 
 def test_rollback_with_several_snapshots_of_the_run_is_a_problem() -> None:
     found = [snapshot("ps1", f"maint-{RUN}"), snapshot("ps1", f"maint-{RUN}-ok")]
-    [problem] = rollback_plan(found, WEB[:1], RUN, skip_missing=True)["problems"]
+    problem, nothing = rollback_plan(found, WEB[:1], RUN, skip_missing=True)["problems"]
     assert problem == f"web1 has several snapshots of this run: {found[0]['id']}, {found[1]['id']}. Delete all but one."
+    assert nothing == "No machine was rolled back."
+
+
+@pytest.mark.parametrize("outcome", ["", "-ok", "-restored"])
+def test_rollback_does_not_undo_a_newer_run_that_is_open(outcome: str) -> None:
+    found = [snapshot("ps1", f"maint-{NEWER_RUN}"), snapshot("ps1", f"maint-{RUN}{outcome}")]
+    problem, dummy = rollback_plan(found, WEB[:1], RUN)["problems"]
+    assert problem.startswith(f"Run {NEWER_RUN} is newer and open on web1 as well, and would be undone too.")
+
+
+@pytest.mark.parametrize("newer", ["ok", "restored"])
+def test_rollback_does_not_take_a_machine_for_restored_that_has_been_in_a_newer_run_since(newer: str) -> None:
+    found = [snapshot("ps1", f"maint-{NEWER_RUN}-{newer}"), snapshot("ps1", f"maint-{RUN}-restored")]
+    problem, dummy = rollback_plan(found, WEB[:1], RUN)["problems"]
+    assert problem.startswith(f"web1 was put back by this run before, and run {NEWER_RUN} has been on it since")
+    assert found[1]["id"] in problem
+
+
+@pytest.mark.parametrize("outcome", ["", "-ok"])
+def test_rollback_undoes_newer_runs_that_are_closed_and_leaves_older_ones_alone(outcome: str) -> None:
+    found = [
+        snapshot("ps1", f"maint-{NEWER_RUN}-ok"),
+        snapshot("ps1", f"maint-{RUN}{outcome}"),
+        snapshot("ps1", f"maint-{OTHER_RUN}"),
+    ]
+    plan = rollback_plan(found, WEB[:1], RUN)
+    assert plan == {"due": [found[1]], "done": [], "skipped": [], "problems": []}
 
 
 def test_rollback_takes_imagined_snapshots_as_there() -> None:

@@ -51,14 +51,7 @@ MACHINE_KINDS = ("moves", "restarts", "settings")
 SLOW = {"action": "event", "seconds": 150.0}
 # What is stuck for ever keeps its machine busy for ever: nothing converges then.
 ANSWERS = [fault for fault in FAULTS if fault.kind in ("answer", "list")]
-# And an error without an end time means that nothing was done (FACTS.md): such a snapshot is not kept.
-EVENTS = [
-    fault
-    for fault in FAULTS
-    if fault.kind in ("event", "sight")
-    and fault.rule.get("state") != "stuck"
-    and not (fault.is_work_done and fault.rule.get("finished") is False)
-]
+EVENTS = [fault for fault in FAULTS if fault.kind in ("event", "sight") and fault.rule.get("state") != "stuck"]
 
 
 class Killed(BaseException):

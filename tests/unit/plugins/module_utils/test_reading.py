@@ -10,7 +10,7 @@ from unit.simulated_fleet import Fleet
 from unit.virtual_time import VirtualClock, VirtualPool
 
 from ansible_collections.community.paperspace.plugins.module_utils._errors import Unauthorized
-from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, Recent, running
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, Recent, events_of, running
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -91,7 +91,22 @@ def test_snapshots_and_events_that_a_broken_list_of_the_team_hides_are_read_by_m
     fleet.fault("cursor", method="GET", cursor=how)
     found = reader(fleet).snapshots([first, other])
     assert [item.id for item in found[first]] == [hidden]
-    assert [item.name for item in reader(fleet).events([first, other])[first]] == ["create"]
+    assert [item.name for item in reader(fleet).events([first, other])[first].items] == ["create"]
+
+
+@pytest.mark.parametrize("how", ["repeat", "null", "missing"])
+def test_list_of_a_machine_that_breaks_off_says_so_unless_it_reaches_far_enough(how: str) -> None:
+    fleet = Fleet(is_history_whole=False)
+    for _number in range(130):
+        fleet.add_event("start")
+    client = fleet.client()
+    assert not events_of(client, fleet.machine_id, None).is_cut_off
+    fleet.fault("cursor", method="GET", cursor=how)
+    found = events_of(client, fleet.machine_id, None)
+    # A cursor that repeats is behind the last page, which is not full.
+    assert (len(found.items), found.is_cut_off) == (130, False) if how == "repeat" else (120, True)
+    middle = datetime.fromtimestamp(fleet.clock.now() - 60, timezone.utc)
+    assert not events_of(client, fleet.machine_id, middle).is_cut_off
 
 
 def test_list_of_the_team_that_promises_more_after_a_page_that_is_not_full_is_whole() -> None:
@@ -108,9 +123,9 @@ def test_events_are_read_back_to_the_time_asked_for() -> None:
     middle = datetime.fromtimestamp(fleet.clock.now() - 150, timezone.utc)
     found = reader(fleet).events(fleet.machine_ids, since=middle)
     assert len(fleet.service.log) == 2
-    assert sum(item.created >= middle for item in found[fleet.machine_id]) == 150
+    assert sum(item.created >= middle for item in found[fleet.machine_id].items) == 150
     fleet.service.log.clear()
-    assert len(reader(fleet).events([fleet.machine_id])[fleet.machine_id]) == 300
+    assert len(reader(fleet).events([fleet.machine_id])[fleet.machine_id].items) == 300
     assert len(fleet.service.log) == 3
 
 
@@ -193,7 +208,7 @@ def test_recent_events_that_have_become_old_are_read_again() -> None:
 def test_recent_takes_over_the_events_that_were_read_if_they_are_enough() -> None:
     fleet = SlowFleet(240)
     whole = reader(fleet)
-    assert len(whole.events(fleet.machine_ids)[fleet.machine_id]) == 1
+    assert len(whole.events(fleet.machine_ids)[fleet.machine_id].items) == 1
     before = len(fleet.service.log)
     assert len(whole.recent(240).events) == 240
     assert len(fleet.service.log) == before

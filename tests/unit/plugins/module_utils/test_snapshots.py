@@ -178,6 +178,32 @@ def test_event_without_reason_is_unsure_and_is_not_replaced() -> None:
     assert fleet.writes() == []
 
 
+def test_snapshot_that_failed_most_likely_is_not_deleted() -> None:
+    """One client found that nothing was done by a create in error without reason and end (FACTS.md): no proof."""
+    fleet = Fleet()
+    rule = fleet.fault("event", **CREATE, state="error", finished=False, worked=True, times=1)
+    assert only(fleet.run(name=RUN))["status"] == "unsure"
+    fleet.service.faults.remove(rule)
+    [kept] = fleet.service.snapshots()
+    fleet.later(1000)
+    again = only(fleet.run(name=RUN))
+    assert (again["status"], again["id"]) == ("unsure", kept["id"])
+    assert "it is not known whether it is whole" in again["error"]
+    assert [outcome.status for outcome in fleet.run(state="absent", name_prefix="maint-", keep=0).outcomes] == []
+    assert fleet.names() == [RUN]
+
+
+@pytest.mark.parametrize("outcome", ["ok", "restored"])
+def test_run_that_is_closed_for_a_machine_gets_no_second_snapshot(outcome: str) -> None:
+    fleet = Fleet(2)
+    closed = fleet.made_snapshot(f"{RUN}-{outcome}")
+    report = fleet.run(name=RUN)
+    assert statuses(report) == ["failed", "created"]
+    assert closed in str(report.outcomes[0].error)
+    assert "begin another run" in str(report.outcomes[0].error)
+    assert fleet.names() == [f"{RUN}-{outcome}"]
+
+
 def test_present_of_a_hundred_machines_is_within_the_budget() -> None:
     fleet = Fleet(100)
     report = fleet.run(name="before")
@@ -234,6 +260,18 @@ def test_wait_false_leaves_pending_and_the_next_run_joins() -> None:
     assert (pending["status"], pending["event_state"]) == ("pending", "new")
     joined = only(fleet.run(name="before"))
     assert (joined["status"], joined["id"]) == ("unchanged", pending["id"])
+    assert fleet.service.accepted_counts()["creates"] == 1
+
+
+def test_wait_false_sends_nothing_beside_a_create_that_may_be_of_this_name() -> None:
+    fleet = Fleet(busy="queue", snapshot_invisible_seconds=20.0, snapshot_seconds=60.0)
+    pending = only(fleet.run(name="before", wait=False))
+    assert pending["status"] == "pending"
+    again = only(fleet.run(name="before", wait=False))
+    assert again["status"] == "failed"
+    assert str(pending["event_id"]) in str(again["error"])
+    fleet.later(30)
+    assert only(fleet.run(name="before", wait=False))["status"] == "pending"
     assert fleet.service.accepted_counts()["creates"] == 1
 
 
@@ -796,6 +834,20 @@ def test_restored_is_refused_for_all_when_one_is_not_proven_done(how: str, selec
     chosen: dict[str, Any] = {"name": "before"} if selection == "name" else {"snapshot_ids": [good, bad]}
     said = refused(fleet, state="restored", **chosen)
     assert bad in said
+    assert "not proven done" in said
+
+
+@pytest.mark.parametrize("machines", [1, 2])
+@pytest.mark.parametrize("cursor", ["null", "repeat"])
+def test_restored_is_refused_when_the_list_of_events_breaks_off_before_the_snapshots_own(
+    machines: int, cursor: str
+) -> None:
+    fleet = Fleet(machines, is_history_whole=False)
+    bad = fleet.failed_snapshot("before")
+    for dummy in range(130):
+        fleet.add_event("restart")
+    fleet.fault("cursor", cursor=cursor, path="/machine-events")
+    said = refused(fleet, state="restored", snapshot_ids=[bad])
     assert "not proven done" in said
 
 

@@ -60,7 +60,7 @@ FATES = (
 _IN_TIME = ("ok", "blip", "rescued", "skipped", "delegates")
 FAULTS = {
     "create": ("failed", "failed_left", "timed_out", "unsure", "lost"),
-    "restore": ("failed", "timed_out", "unsure", "lost"),
+    "restore": ("failed", "passing", "timed_out", "unsure", "lost"),
     "rename": ("failed", "lost"),
     "delete": ("failed",),
     "start": ("failed",),
@@ -257,8 +257,11 @@ class World:
             assert wish.new_name in (OK, RESTORED)
             rename = functools.partial(self._rename, str(wish.new_name), wish.own_ids)
             return Report(list(self._each("rename", machine_ids, self.fleet.__getitem__, rename)))
+        assert wish.skip_missing
+        assert wish.is_persistent
         refuse = functools.partial(self._refuse_restore, wish.own_ids)
-        return Report(list(self._each("restore", machine_ids, self.fleet.__getitem__, self._restore, refuse)))
+        restore = functools.partial(self._restore, wish.own_ids)
+        return Report(list(self._each("restore", machine_ids, self.fleet.__getitem__, restore, refuse)))
 
     def made_snapshots(self) -> set[str]:
         self._call("made_snapshots")
@@ -360,7 +363,7 @@ class World:
         assert len(set(ids)) == len(ids)
         owners = [owner(one) for one in ids]
         assert all(machine.host != "stranger" for machine in owners)
-        self._ask(verb, [] if verb == "delete" else list(ids))
+        self._ask(verb, [] if verb in ("delete", "restore") else list(ids))
         self.written.append((verb, [machine.host for machine in owners]))
         refuse(owners)
         is_half = self._dies in ("half", "unheard")
@@ -405,18 +408,22 @@ class World:
         for machine in machines:
             meant = [snapshot.id for snapshot in machine.named(OPEN) if snapshot.id in own_ids]
             assert machine.own.issuperset(meant)
-            if not machine.proven.intersection(meant):
+            if meant and not machine.proven.intersection(meant):
                 self._fail(InputError(f"Nothing was restored: {machine.host} has no snapshot that is proven done."))
 
-    def _restore(self, machine: Machine, fault: str, dummy: str) -> SnapshotOutcome:
+    def _restore(self, own_ids: Collection[str], machine: Machine, fault: str, dummy: str) -> SnapshotOutcome:
+        if not any(snapshot.id in own_ids for snapshot in machine.named(OPEN)):
+            return SnapshotOutcome(machine.machine_id, status="skipped", error="There is none.")
         assert "restored" not in machine.restores, f"{machine.host} was restored already"
         if fault in ("", "lost"):
             machine.put_back()
-        status = {"": "restored", "failed": "failed", "timed_out": "timed_out"}.get(fault, "unsure")
+        status = {"": "restored", "failed": "failed", "passing": "failed", "timed_out": "timed_out"}.get(fault, "unsure")
         machine.restores.append(None if self._dies else status)
-        return SnapshotOutcome(
+        outcome = SnapshotOutcome(
             machine.machine_id, status=status, error="It is not known." if fault else None, safety_snapshot_id="safe"
         )
+        outcome.passes_after = 25.0 if fault == "passing" else None
+        return outcome
 
     def _rename(
         self, new_name: str, own_ids: Collection[str], machine: Machine, fault: str, dummy: str
@@ -864,6 +871,27 @@ def test_restore_is_tried_until_the_service_answers(error: type[PaperspaceError]
     assert outcomes(report) == ["rolled_back", "ok", "ok", "ok"]
     assert world.pauses == [(10.0, True)] * 5
     assert sum("tried again in 10 s" in text for text in world.said) == 5
+
+
+def test_restore_that_nobody_refused_is_tried_again_and_keeps_no_other_machine_waiting() -> None:
+    fates = {("patch.yml", host): "failed" for host in FLEET}
+    faults = {("restore", "web1"): ["passing"] * 2, ("restore", "web2"): ["failed"]}
+    world, report = drive(Script(fates=fates, faults=faults), planned(waves=[4]))
+    assert outcomes(report) == ["rolled_back", "rollback_failed", "rolled_back", "rolled_back"]
+    # The service asked for that.
+    assert world.pauses == [(25.0, True)] * 2
+    assert [hosts for verb, hosts in world.written if verb == "restore"] == [list(FLEET), ["web1"], ["web1"]]
+    assert [hosts for verb, hosts in world.written if verb == "start"] == [["web3", "db1"], ["web1"]]
+    check(world, report)
+
+
+def test_restore_that_nobody_refused_is_given_up_after_wait_timeout() -> None:
+    script = replace(web(1, "failed"), faults={("restore", "web1"): ["passing"] * 99})
+    world, report = drive(script, planned(waves=[4]))
+    # wait_timeout is 100 s.
+    assert world.pauses == [(25.0, True)] * 3
+    assert outcomes(report) == ["rollback_failed", "ok", "ok", "ok"]
+    check(world, report)
 
 
 def test_waves_and_rollbacks_are_told_with_the_names_of_machines() -> None:
