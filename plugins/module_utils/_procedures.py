@@ -106,7 +106,7 @@ def send_once(
     busy_pause = FIRST_LOOK_AGAIN
     while True:
         try:
-            result: T = yield Call(request)
+            result = yield from _until_taken(task, request)
         except Busy as busy:
             # What keeps the machine busy may be what the request did whose answer was lost.
             if was_lost and (found := (yield from keep_looking(find))) is not None:
@@ -120,14 +120,6 @@ def send_once(
             busy_pause = longer(busy_pause)
             if join is not None and (found := (yield from keep_looking(join))) is not None:
                 return found
-        except (NotOpened, RateLimited) as nothing_sent:
-            if not task.is_persistent:
-                raise
-            try:
-                yield Pause(max(busy_pause, passes_after(nothing_sent) or 0.0))
-            except DeadlinePassed:
-                raise nothing_sent from None
-            busy_pause = longer(busy_pause)
         except AnswerLost as lost:
             sent_before = outcome.was_sent if not was_lost else sent_before
             was_lost = outcome.was_sent = True
@@ -143,6 +135,24 @@ def send_once(
         else:
             outcome.was_sent = True
             return result
+
+
+def _until_taken(task: Task, request: Callable[[], T]) -> Procedure[T]:
+    """The answer to a request. In a persistent task, what the service did not take is sent again until wait_timeout."""
+    pause = FIRST_LOOK_AGAIN
+    while True:
+        try:
+            answer: T = yield Call(request)
+        except (NotOpened, RateLimited) as error:
+            if not task.is_persistent:
+                raise
+            try:
+                yield Pause(max(pause, passes_after(error) or 0.0))
+            except DeadlinePassed:
+                raise error from None
+            pause = longer(pause)
+        else:
+            return answer
 
 
 def until_idle(task: Task, outcome: Outcome) -> Procedure[bool]:

@@ -97,9 +97,9 @@ def prove(
 
     C(is_whole) says that the events were read to the last that the service has; C(is_late) that the snapshot has
     been there for so long that its event would be visible by now; C(is_new) that these are just the events since
-    before it was made. A snapshot that is not late is UNSURE without events of its own, and when it is new. A create
-    that the service has forgotten is taken to have been done. C(is_cut_off): the service broke the list of events off,
-    so that the snapshot's own may be missing: then they prove nothing.
+    before it was made. Without events of its own a snapshot that is not late is UNSURE. A create that the service
+    has forgotten is taken to have been done. C(is_cut_off): the service broke the list of events off, so that the
+    snapshot's own may be missing: then they prove nothing.
     """
     if is_proven_by_name(snapshot):
         return Proof(State.DONE)
@@ -122,8 +122,7 @@ def prove(
     if running(own, now=events[0].created):
         return Proof(State.RUNNING, own)
     if all(event.state == "done" for event in own):
-        # The own one may not be visible yet, and these be of what somebody else made at the same time.
-        return Proof(State.UNSURE) if is_new and not is_late else Proof(State.DONE, own)
+        return Proof(State.DONE, own)
     if all(is_clear_failure(event) for event in own):
         # What has failed is deleted: that takes more than what is most likely.
         is_told = all(is_told_to_have_failed(event) for event in own)

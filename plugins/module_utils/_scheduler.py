@@ -91,7 +91,7 @@ class _Try:
 
 @dataclass(frozen=True)
 class _Look:
-    """A part of a round of looks: how many pages it asks for at most (0: there is nothing to look for), and the look."""
+    """A part of a round of looks. C(pages): how many it asks for at most; 0 when there is nothing to look for."""
 
     pages: Callable[[], int]
     take: Callable[[], None]

@@ -342,9 +342,18 @@ def prove_now(
 
 
 def _await_proof(
-    task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recent: Recent | None, others: Collection[str] = ()
+    task: Task,
+    outcome: SnapshotOutcome,
+    snapshot: Snapshot,
+    recent: Recent | None,
+    others: Collection[str] = (),
+    *,
+    is_seen: bool = True,
 ) -> Procedure[Proof]:
-    """Wait until the snapshot's create has ended, and say how. Leaves C(pending) when the task does not wait."""
+    """Wait until the snapshot's create has ended, and say how. Leaves C(pending) when the task does not wait.
+
+    Unless C(is_seen), its event may not be visible yet, and one that is done be of what somebody else made meanwhile.
+    """
     clock = task.client.clock
     began = clock()
     pause = FIRST_LOOK_AGAIN
@@ -356,13 +365,14 @@ def _await_proof(
         if proof is None:
             raise Refused(f"Snapshot {snapshot.id} is gone again: making it failed, or somebody else deleted it.")
         if proof.state is State.RUNNING:
+            is_seen = True
             outcome.take_event(proof.running[0])
             if not task.wait:
                 outcome.status = "pending"
                 return proof
             for event in proof.running:
                 outcome.take_event((yield EventEnd(event)))
-        elif proof.is_early and not is_late:
+        elif (proof.is_early or (proof.state is State.DONE and not is_seen)) and not is_late:
             yield Pause(pause)
             pause = longer(pause)
         else:
@@ -374,7 +384,8 @@ def _await_proof(
 def _adopt(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedure[bool]:
     """See a snapshot done whose create was answered by nothing; False when the task does not wait."""
     # What was there when the machine was busy, and when its answer was lost, was begun by somebody else.
-    proof = yield from _await_proof(task, outcome, snapshot, task.recent, frozenset(task.settled_events))
+    others = frozenset(task.settled_events)
+    proof = yield from _await_proof(task, outcome, snapshot, task.recent, others, is_seen=False)
     if proof.state is State.RUNNING:
         return False
     if proof.state is State.FAILED:

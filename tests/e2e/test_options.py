@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 
@@ -120,6 +121,22 @@ def test_variables_of_the_guard_in_the_inventory(controller: Controller) -> None
     outcomes = {machine["host"]: machine["outcome"] for machine in json.loads(file.read_text())["machines"]}
     assert outcomes == {"web1": "rolled_back", "web2": "not_started"}
     assert not controller.reports.exists()
+
+
+def test_machine_ids_in_files_of_variables(controller: Controller) -> None:
+    """Of hosts in a source without ids, which is all that the callback sees before a play begins."""
+    controller.simulator.settings(dynamic_ip_changes_on_restore=False)
+    inventory = controller.folder / "inventory"
+    (inventory / "host_vars").mkdir(parents=True)
+    ids = controller.simulator.ids()
+    lines = controller.simulator.inventory.read_text("utf-8").replace(" paperspace_id=", " same_id=")
+    (inventory / "hosts").write_text(re.sub(r" same_id=\S+", "", lines))
+    (inventory / "host_vars/web1.yml").write_text(yaml.safe_dump({"paperspace_id": ids["web1"]}))
+    (inventory / "host_vars/web2.yml").write_text(
+        yaml.safe_dump({"paperspace_id": "{{ known }}", "known": ids["web2"]})
+    )
+    run = controller.maintain([play(INSTALL, fail("web2"))], limit="web1,web2", inventory=inventory)
+    controller.check(run, {"web1": OK, "web2": FAILED})
 
 
 def test_vault_and_environment_and_private_callbacks(controller: Controller) -> None:

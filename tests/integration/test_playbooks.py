@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def row(result: Any, name: str) -> list[str]:
 def assert_tables_fit(result: Any) -> None:
     """There is a table, and no line of a message but a command is wider than a terminal usually is."""
     messages = [line for line in result.stdout.splitlines() if line.startswith('        "')]
-    messages = [line for line in messages if not line.startswith('        "  ansible')]
+    messages = [line for line in messages if not line.startswith(('        "  ansible', '        "ansible-playbook '))]
     assert any(line.startswith('        "HOST ') for line in messages)
     assert [line for line in messages if display_width(line) > 80] == []
 
@@ -209,6 +210,33 @@ def test_rollback_with_several_snapshots_of_the_run_is_refused(ansible: Any, sim
     result = rollback(ansible, simulator, "-l", "web1", rc=2)
     assert "web1 has several snapshots of this run" in result.message
     assert all(snapshot_id in result.message for snapshot_id in ids)
+
+
+def test_command_that_the_snapshot_shows_undoes_it(ansible: Any, simulator: Any) -> None:
+    options = ("-l", "web,!web3", "-e", "snapshot_prefix='my own-'", "-e", "snapshot_hosts=web1:web2:db1")
+    shown = play(ansible, simulator, "snapshot", *options)
+    [line] = [line.strip() for line in shown.stdout.splitlines() if "community.paperspace.rollback" in line]
+    command, *arguments = shlex.split(str(json.loads(line.removesuffix(","))))
+    ansible.run(command, *arguments, "-e", "rollback_reconnect=false")
+    found = names(simulator)
+    assert [[name.rpartition("-")[2] for name in found[host]] for host in ("web1", "web2", "web3", "db1")] == [
+        ["restored"],
+        ["restored"],
+        [],
+        [],
+    ]
+
+
+def test_rollback_does_not_undo_a_newer_run_that_is_open(ansible: Any, simulator: Any) -> None:
+    web1, web2 = (simulator.ids()[host] for host in ("web1", "web2"))
+    for machine_id in (web1, web2):
+        simulator.add_snapshot(machine_id, OK)
+    simulator.add_snapshot(web2, "maint-20260201T083000Z-3c4d")
+    refused = rollback(ansible, simulator, "-l", "web1,web2", rc=2)
+    assert "Run 20260201T083000Z-3c4d is newer and open on web2 as well" in refused.message
+    assert "No machine was rolled back" in refused.message
+    assert restore_requests(simulator) == []
+    rollback(ansible, simulator, "-l", "web1", "-e", "rollback_reconnect=false")
 
 
 def test_closed_run_can_still_be_rolled_back(ansible: Any, simulator: Any) -> None:

@@ -61,6 +61,29 @@ def test_rescue_rolls_back_only_the_host_that_failed(ansible: Any, simulator: An
     assert simulator.done_counts()["restores"] == 1
 
 
+def test_second_guarded_play_has_a_run_of_its_own(ansible: Any, simulator: Any) -> None:
+    """Else its snapshots would be a second time those of a run that is over, and nothing could be rolled back."""
+    first = guarded()
+    first[0]["tasks"][1]["block"] = first[0]["tasks"][1]["block"][:1]
+    ansible.playbook([*first, *guarded()], "-i", simulator.inventory, rc=2)
+    runs = {host: [name.split("-", 1)[1].rsplit("-", 1) for name in found] for host, found in names(simulator).items()}
+    assert [[outcome for _run, outcome in found] for found in runs.values()] == [
+        ["ok", "ok"],
+        ["ok", "restored"],
+        ["ok", "ok"],
+    ]
+    assert len({run for found in runs.values() for run, _outcome in found}) == 2
+    assert simulator.done_counts()["restores"] == 1
+
+
+def test_run_id_that_is_given_is_not_used_again_when_the_run_is_over(ansible: Any, simulator: Any) -> None:
+    tasks = [role("snapshot"), role("snapshot", snapshot_action="close"), role("snapshot")]
+    plays = [{"hosts": "web", "gather_facts": False, "tasks": tasks}]
+    result = ansible.playbook(plays, "-i", simulator.inventory, "-e", f"snapshot_run_id={RUN}", rc=2)
+    assert "begin another run" in result.message
+    assert list(names(simulator).values()) == [[f"maint-{RUN}-ok"]] * 3
+
+
 @pytest.mark.smoke
 def test_batches_of_serial_share_one_run(ansible: Any, simulator: Any) -> None:
     tasks = [role("snapshot")]

@@ -70,7 +70,11 @@ def test_snapshot_of_a_run_says_so(fleet: Fleet) -> None:
     [
         ("done", {}, None),
         ("failed", {"state": "error", "error": "disk full"}, "making it failed: event "),
-        ("unsure", {"state": "error"}, "it is not known whether it is whole, since its event ended without saying so: "),
+        (
+            "unsure",
+            {"state": "error"},
+            "it is not known whether it is whole, since its event ended without saying so: ",
+        ),
         ("running", {"state": "stuck"}, "it is still being made (event "),
     ],
 )

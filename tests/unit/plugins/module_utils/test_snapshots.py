@@ -11,9 +11,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from unit.simulated_fleet import Fleet, only, statuses
+from unit.simulated_fleet import Fleet, SimulatorAdapter, only, statuses
 
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, Unauthorized
+from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Wish
+from ansible_collections.community.paperspace.plugins.module_utils._snapshots import run_snapshots
 
 RUN = "maint-20260101T000000Z-1a2b"
 CREATE = {"method": "POST", "path": "/snapshots"}
@@ -337,6 +339,30 @@ def test_lost_create_whose_snapshot_shows_late_is_found() -> None:
     fleet.fault("lost", **CREATE, when="after", times=1)
     assert only(fleet.run(name="before"))["status"] == "created"
     assert fleet.service.accepted_counts()["creates"] == 1
+
+
+def test_lost_create_is_not_proven_by_what_somebody_else_made_meanwhile() -> None:
+    """Its own event shows late, and an auto-snapshot began and ended after the task had looked at the events."""
+    fleet = Fleet(snapshot_seconds=20.0)
+    clock = fleet.clock
+
+    class Meanwhile(SimulatorAdapter):
+        def send(self, request: Any, **options: Any) -> Any:
+            if request.method == "POST":
+                fleet.service.add_snapshot(fleet.machine_id, "automatic", auto=True)
+                fleet.add_event("snapshot-create")
+            return super().send(request, **options)
+
+    fleet.fault("event_invisible", method="POST", seconds=25.0)
+    fleet.fault("event", method="POST", state="error", error="no space")
+    fleet.fault("lost", method="POST", when="after", times=1)
+    began = clock.now()
+    client = fleet.client(adapter=Meanwhile(fleet.service))
+    wish = Wish(name="x", machine_ids=fleet.machine_ids)
+    report = run_snapshots(client, wish, check_mode=False, executor=fleet.executor)
+    assert statuses(report) == ["unsure"]
+    assert "does not show which of these events made it, and not all are done" in str(report.outcomes[0].error)
+    assert clock.now() - began >= 25
 
 
 def test_lost_create_that_fails_says_that_it_failed() -> None:
@@ -1160,3 +1186,20 @@ def test_wait_interval_is_kept_to() -> None:
     polls = [entry.at for entry in fleet.service.log if entry.path.startswith("/machine-events/")]
     assert len(polls) >= 4
     assert {round(later - earlier, 3) for earlier, later in itertools.pairwise(polls)} == {7.0}
+
+
+@pytest.mark.parametrize("fault", [{"action": "refused"}, {"action": "status", "status": 429, "retry_after": 1000}])
+def test_persistent_restore_is_sent_until_the_service_takes_it(fault: dict[str, Any]) -> None:
+    fleet = Fleet(2)
+    ids = {fleet.made_snapshot("before", machine_id) for machine_id in fleet.machine_ids}
+    rule = fleet.fault(**fault, **RESTORE, machine_id=fleet.machine_id)
+    wish = {"state": "restored", "name": "before", "own_ids": ids, "is_persistent": True}
+    report = fleet.run(**wish, wait_timeout=1500)
+    assert statuses(report) == ["failed", "restored"]
+    assert report.outcomes[0].passes_after is not None
+    assert report.outcomes[0].seconds >= 1500
+    fleet.service.faults.remove(rule)
+    fleet.fault(**fault, **RESTORE, machine_id=fleet.machine_id, times=20 if fault["action"] == "refused" else 1)
+    report = fleet.run(**wish, wait_timeout=3600)
+    assert statuses(report) == ["restored"] * 2
+    assert fleet.service.done_counts()["restores"] == 3

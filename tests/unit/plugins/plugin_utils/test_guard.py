@@ -417,7 +417,9 @@ class World:
         assert "restored" not in machine.restores, f"{machine.host} was restored already"
         if fault in ("", "lost"):
             machine.put_back()
-        status = {"": "restored", "failed": "failed", "passing": "failed", "timed_out": "timed_out"}.get(fault, "unsure")
+        status = {"": "restored", "failed": "failed", "passing": "failed", "timed_out": "timed_out"}.get(
+            fault, "unsure"
+        )
         machine.restores.append(None if self._dies else status)
         outcome = SnapshotOutcome(
             machine.machine_id, status=status, error="It is not known." if fault else None, safety_snapshot_id="safe"
