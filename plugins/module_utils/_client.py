@@ -9,6 +9,7 @@ what L(Transport.send) raises, and InvalidAnswer for an answer without its requi
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -235,16 +236,19 @@ class Client:
 
     def _parsed(self, method: str, path: str, parse: Callable[[Any], T], answer: Any) -> T:
         try:
-            return parse(answer)
+            try:
+                return parse(answer)
+            except InvalidAnswer as error:
+                words = self._transport.first_words(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))
+                raise InvalidAnswer(
+                    f"{method} {path}: answered success, but not what the API promises: {error}. Check api_url. "
+                    f"It begins: {words}",
+                    method=method,
+                    path=path,
+                ) from None
         except RecursionError:
             raise InvalidAnswer(
-                f"{method} {path}: the answer is nested too deeply.", method=method, path=path
-            ) from None
-        except InvalidAnswer as error:
-            raise InvalidAnswer(
-                f"{method} {path}: the answer is not what the API promises: {error}. Check api_url.",
-                method=method,
-                path=path,
+                f"{method} {path}: answered success, but the answer is nested too deeply.", method=method, path=path
             ) from None
 
 

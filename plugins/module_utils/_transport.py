@@ -211,8 +211,9 @@ class Transport:
         for chunk in response.iter_content(64 * 1024):
             size += len(chunk)
             if size > LARGEST_BODY:
+                words, most = self.first_words([*chunks, chunk][0]), LARGEST_BODY // 1024 // 1024
                 raise InvalidAnswer(
-                    f"{method} {path}: the answer is larger than {LARGEST_BODY // 1024 // 1024} MiB.",
+                    f"{method} {path}: answered {response.status_code}, larger than {most} MiB: {words}",
                     method=method,
                     path=path,
                     status=response.status_code,
@@ -270,13 +271,12 @@ class Transport:
             )
         if content is _UNREADABLE:
             known: dict[str, Any] = {"method": method, "path": path, "status": status}
+            words = self.first_words(answer.body)
             if status == 429:
-                return RateLimited(f"{method} {path}: answered 429, too many requests.", **known)
+                return RateLimited(f"{method} {path}: answered 429, too many requests: {words}", **known)
             if answer.body.lstrip().startswith(b"{"):
-                return AnswerLost(f"{method} {path}: answered {status} with JSON that breaks off.", **known)
-            return InvalidAnswer(
-                f"{method} {path}: answered {status} without JSON: {self._first_words(answer.body)}", **known
-            )
+                return AnswerLost(f"{method} {path}: answered {status} with JSON that breaks off: {words}", **known)
+            return InvalidAnswer(f"{method} {path}: answered {status} without JSON: {words}", **known)
         code, complaint = _complaint(content, is_success=200 <= status < 300)
         if 200 <= status < 300 and complaint is None:
             return None
@@ -317,14 +317,15 @@ class Transport:
         if content is not None and not isinstance(content, dict):
             raise InvalidAnswer(
                 f"{method} {path}: answered {answer.status} with a {type(content).__name__}, not an object: "
-                f"{self._first_words(answer.body)}",
+                f"{self.first_words(answer.body)}",
                 method=method,
                 path=path,
                 status=answer.status,
             )
         return content
 
-    def _first_words(self, body: bytes) -> str:
+    def first_words(self, body: bytes) -> str:
+        """What an answer begins with, fit for an error."""
         without_key = body.replace(self._connection.api_key.encode(), b"***")
         return self._shown(without_key[:2000].decode("utf-8", "replace"), 120) or "(empty)"
 

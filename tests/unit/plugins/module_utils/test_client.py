@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -124,7 +125,9 @@ def test_an_answer_without_its_fields_is_one_clear_error(operation: str, body: b
     with scripted(instead(call, Answer(200, body))) as (client, dummy), pytest.raises(InvalidAnswer) as caught:
         act(client)
     assert f"{call.method} {call.path}: " in str(caught.value)
-    assert str(caught.value).endswith("Check api_url.")
+    words = {"{}", "null", json.dumps(json.loads(body))}
+    says_it = ("field team. Check api_url.", *(f"Check api_url. It begins: {text}" for text in words))
+    assert str(caught.value).endswith(says_it)
     assert (caught.value.method, caught.value.path) == (call.method, call.path)
     assert caught.value.__cause__ is None
 
