@@ -12,7 +12,8 @@ short_description: List snapshots of Paperspace machines
 version_added: 1.0.0
 description:
   - Lists the snapshots of the whole team, of some machines, or by their ids, newest first.
-  - Of several machines, machine by machine in the order of O(machine_ids), since the API gives a snapshot no date.
+  - Of several machines, machine by machine in the order of O(machine_ids), since the API gives a snapshot no date. By
+    O(snapshot_ids), in the order of the ids.
 author:
   - The community.paperspace authors (@ansible-community)
 extends_documentation_fragment:
