@@ -207,7 +207,8 @@ if SMOKE_CORES:
     def smoke(session: nox.Session, core: str) -> None:
         """What depends most on the version of ansible-core, with the oldest and the newest."""
         install(session, core_requirement(core), "e2e.txt", "unit.txt")
-        pytest(session, "tests", "-m", "smoke")
+        # They wait more than they work.
+        pytest(session, "tests", "-m", "smoke", "--numprocesses=2", "--dist=loadfile")
 
 
 @nox.session
