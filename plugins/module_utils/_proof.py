@@ -72,15 +72,25 @@ class Proof:
 
 def needs_events_since(snapshot: Snapshot) -> datetime | None:
     """From when on the machine's events matter for the proof: from the run that named it, or None for all."""
-    named = parse_run_name(snapshot.name)
+    return needed_since(snapshot.name)
+
+
+def needed_since(name: str) -> datetime | None:
+    """The same for a snapshot of this name."""
+    named = parse_run_name(name)
     # A year that no clock shows was made up.
     return None if named is None or named.began.year < 2000 else named.began - CLOCK_SKEW
 
 
 def is_proven_by_name(snapshot: Snapshot) -> bool:
     """A run is closed for a machine only after its snapshot was proven done, and the name says that it is closed."""
-    named = parse_run_name(snapshot.name)
-    return named is not None and named.is_closed and not snapshot.is_auto_snapshot
+    return is_closed_name(snapshot.name) and not snapshot.is_auto_snapshot
+
+
+def is_closed_name(name: str) -> bool:
+    """Whether the name is that of a closed run."""
+    named = parse_run_name(name)
+    return named is not None and named.is_closed
 
 
 def prove(

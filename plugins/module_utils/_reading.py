@@ -135,6 +135,8 @@ class Reader:
         self._executor = executor
         self._machines_ahead: Future[dict[str, Machine]] | None = None
         self._snapshots_ahead: Future[list[Snapshot] | None] | None = None
+        # With the time that they are read back to.
+        self._events_ahead: tuple[datetime | None, Future[list[Event] | None]] | None = None
         self._recent_ahead: Callable[[], Recent] | None = None
         self._recent_as_of = 0.0
         # How many machines that is for.
@@ -147,6 +149,11 @@ class Reader:
         if len(machine_ids) > LARGEST_PAGE:
             self._machines_ahead = self._executor.submit(_listed, self._client.machine_pages(), set(machine_ids))
             self._snapshots_ahead = self._executor.submit(self._snapshots_of_team, len(machine_ids))
+
+    def read_events_ahead(self, machine_count: int, since: datetime | None) -> None:
+        """Begin to read what C(events) will be asked for, where there are many pages."""
+        if machine_count > LARGEST_PAGE:
+            self._events_ahead = since, self._executor.submit(self._events_of_team, machine_count, since)
 
     def read_recent_ahead(self, machine_count: int) -> None:
         """Begin to read what C(recent) will be asked for, where there are many pages."""
@@ -209,8 +216,11 @@ class Reader:
     def events(self, machine_ids: Sequence[str], since: datetime | None = None) -> dict[str, Events]:
         """Each machine's events back to C(since) or to the first. C(recent) takes many over."""
         began = self._client.clock()
-        pages = self._client.event_pages()
-        items = _read_whole(pages, _until(pages, since), len(machine_ids))
+        ahead, self._events_ahead = self._events_ahead, None
+        if ahead is not None and ahead[0] == since:
+            items = self._with_newer(ahead[1].result())
+        else:
+            items = self._events_of_team(len(machine_ids), since)
         if items is not None and len(machine_ids) > LARGEST_PAGE:
             self._recent_as_of, self._recent_count = began, len(items)
             self._recent_ahead = partial(Recent, items)
@@ -218,6 +228,26 @@ class Reader:
             return dict(self._each(machine_ids, lambda machine_id: events_of(self._client, machine_id, since)))
         by_machine = group(items, lambda event: event.machine_id)
         return {machine_id: Events(by_machine.get(machine_id, ())) for machine_id in machine_ids}
+
+    def _events_of_team(self, machine_count: int, since: datetime | None) -> list[Event] | None:
+        pages = self._client.event_pages()
+        return _read_whole(pages, _until(pages, since), machine_count)
+
+    def _with_newer(self, items: list[Event] | None) -> list[Event] | None:
+        """The events, and those that came up since they were read, which a snapshot that is listed by now may be of."""
+        if items is None:
+            return None
+        known = {event.id for event in items}
+        pages = self._client.event_pages()
+        newer: dict[str, Event] = {}
+        for page in pages:
+            newer.update((event.id, event) for event in page)
+            if not known.isdisjoint(newer):
+                break
+        else:
+            if pages.is_cut_off:
+                return None
+        return [*newer.values(), *(event for event in items if event.id not in newer)]
 
     def recent(self, machine_count: int) -> Recent:
         """The team's newest events: one page for each 120 machines."""

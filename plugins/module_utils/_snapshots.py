@@ -21,7 +21,12 @@ from ansible_collections.community.paperspace.plugins.module_utils._outcomes imp
     SnapshotOutcome,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._procedures import Task, watched
-from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof, State
+from ansible_collections.community.paperspace.plugins.module_utils._proof import (
+    Proof,
+    State,
+    is_closed_name,
+    needed_since,
+)
 from ansible_collections.community.paperspace.plugins.module_utils._proving import read_proofs
 from ansible_collections.community.paperspace.plugins.module_utils._reading import (
     Reader,
@@ -82,9 +87,8 @@ def run_snapshots(
 def _run(client: Client, wish: Wish, check_mode: bool, executor: Executor, progress: Progress) -> Report:
     client.check_key()
     reader = Reader(client, executor)
-    # For a restore, and for a rename that closes a run, the plan reads the events anyway.
-    if not check_mode and wish.state != "restored" and wish.new_name is None:
-        reader.read_recent_ahead(len(set(wish.machine_ids or wish.snapshot_ids or ())))
+    if not check_mode:
+        _read_ahead(reader, wish)
     planner = _Planner(client, reader, wish)
     actions = planner.plan()
     before = _describe(planner.listing, actions, after=False)
@@ -97,6 +101,17 @@ def _run(client: Client, wish: Wish, check_mode: bool, executor: Executor, progr
         _carry_out(client, reader, wish, actions, executor, progress)
     outcomes = [action.outcome for action in actions]
     return Report(outcomes, planner.warnings, before, _describe(planner.listing, actions, after=True))
+
+
+def _read_ahead(reader: Reader, wish: Wish) -> None:
+    """Begin to read the events that will be asked for, beside the lists that the plan begins with."""
+    count = len(set(wish.machine_ids or wish.snapshot_ids or ()))
+    needs_proofs = wish.own_ids is None and not (wish.name and is_closed_name(wish.name))
+    if needs_proofs and wish.state == "restored" and wish.name:
+        reader.read_events_ahead(count, needed_since(wish.name))
+    elif not needs_proofs or (wish.state != "restored" and wish.new_name is None):
+        # Otherwise the plan reads the events itself.
+        reader.read_recent_ahead(count)
 
 
 def _carry_out(

@@ -196,6 +196,31 @@ def test_short_lists_are_not_read_ahead() -> None:
     assert len(fleet.service.log) == 0
 
 
+@pytest.mark.parametrize("since", [None, datetime(2026, 1, 1, tzinfo=timezone.utc)])
+def test_events_that_were_read_ahead_are_brought_up_to_date(since: datetime | None) -> None:
+    fleet = Fleet(250, is_history_whole=False)
+    old = [fleet.add_event("start", machine_id=machine_id) for machine_id in fleet.machine_ids]
+    ahead = reader(fleet)
+    ahead.read_events_ahead(250, since)
+    assert len(fleet.service.log) == 3
+    new = fleet.add_event("stop")
+    found = ahead.events(fleet.machine_ids, since)
+    assert len(fleet.service.log) == 4
+    assert [event.id for event in found[fleet.machine_id].items] == [new, old[0]]
+    assert [len(found[machine_id].items) for machine_id in fleet.machine_ids] == [2, *[1] * 249]
+    # Once only, and for what was asked for.
+    ahead.events(fleet.machine_ids, since)
+    assert len(fleet.service.log) == 7
+
+
+def test_events_that_were_read_ahead_count_for_that_time_only() -> None:
+    fleet = Fleet(250)
+    ahead = reader(fleet)
+    ahead.read_events_ahead(250, None)
+    ahead.events(fleet.machine_ids, datetime(2026, 1, 1, tzinfo=timezone.utc))
+    assert len(fleet.service.log) == 6
+
+
 def test_recent_events_that_have_become_old_are_read_again() -> None:
     fleet = SlowFleet(130)
     ahead = reader(fleet)
