@@ -188,9 +188,9 @@ def _run(client: Client, wish: MachineWish, check_mode: bool, executor: Executor
                 recent = reader.recent(len(due))
             is_joined = wish.state != "restarted"
             task = Task(client, recent, wish.wait, wish.wait_timeout, progress=progress, is_joined=is_joined)
-            procedures = [
+            procedures = (
                 watched(task, outcome, _change(task, outcome, machines[outcome.machine_id], wish)) for outcome in due
-            ]
+            )
             scheduler = Scheduler(client, executor, deadline=deadline, interval=wish.wait_interval, progress=progress)
             scheduler.run(procedures)
     return Report(outcomes, warnings, before, _describe(outcomes))

@@ -16,7 +16,7 @@ BAD_STATUSES = frozenset({"failed", "timed_out", "unsure"})
 _UNCHANGED_STATUSES = frozenset({"unchanged", "skipped"})
 
 
-@dataclass
+@dataclass(slots=True)
 class Outcome:
     """One entry of a result. C(status) is empty until something is known."""
 
@@ -63,7 +63,7 @@ class Outcome:
         }
 
 
-@dataclass
+@dataclass(slots=True)
 class SnapshotOutcome(Outcome):
     """An entry of C(snapshots)."""
 
@@ -89,11 +89,11 @@ class SnapshotOutcome(Outcome):
             "name": self.name,
             "is_auto_snapshot": self.is_auto_snapshot,
             "safety_snapshot_id": self.safety_snapshot_id,
-            **super().to_result(),
+            **Outcome.to_result(self),
         }
 
 
-@dataclass
+@dataclass(slots=True)
 class MachineOutcome(Outcome):
     """An entry of C(machines)."""
 
@@ -102,7 +102,7 @@ class MachineOutcome(Outcome):
     auto_snapshot: dict[str, Any] = field(default_factory=dict)
 
     def label(self) -> str:
-        return f"machine {self.machine_id} ({shown(self.name)})" if self.name else super().label()
+        return f"machine {self.machine_id} ({shown(self.name)})" if self.name else Outcome.label(self)
 
     def to_result(self) -> dict[str, Any]:
         return {
@@ -110,7 +110,7 @@ class MachineOutcome(Outcome):
             "name": self.name,
             "state": self.state,
             "auto_snapshot": self.auto_snapshot,
-            **super().to_result(),
+            **Outcome.to_result(self),
         }
 
 

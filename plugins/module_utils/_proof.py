@@ -33,7 +33,7 @@ class State(Enum):
     UNSURE = "unsure"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Proof:
     """The state, and the events that can be the snapshot's own, newest first."""
 

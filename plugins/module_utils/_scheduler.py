@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import queue
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -33,11 +33,13 @@ SLOWEST_POLL = 30.0
 SHORTEST_BREATH = 0.1
 # A look asks for no more than so many one by one.
 MOST_ASKED_FOR = 10
+# So many calls are handed to the pool for each that it can make at once.
+CALLS_FOR_EACH_PLACE = 4
 # What any clock can sleep at once, however long a task may wait.
 LONGEST_SLEEP = 3600.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """A request, or several that only read, run in the pool. Resumes with the result, or with the exception raised.
 
@@ -47,21 +49,21 @@ class Call:
     function: Callable[[], Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EventEnd:
     """Resumes with the event when it is done, error or cancelled."""
 
     event: Event
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NextLook:
     """Resumes with the machine as the next poll finds it."""
 
     machine_id: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NewSnapshots:
     """Resumes with the machine's snapshots that came up during the task, newest first, as they were C(since) then.
 
@@ -72,14 +74,14 @@ class NewSnapshots:
     since: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pause:
     """Resumes with None after so many seconds."""
 
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Try:
     """A call of a procedure, whose request was sent C(number) times before, the last time with this error."""
 
@@ -263,6 +265,8 @@ class Scheduler:
         )
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._calls: dict[Future[Any], _Try] = {}
+        self._most_calls = CALLS_FOR_EACH_PLACE * client.connection.concurrency
+        self._not_begun: Iterator[Procedure[None]] = iter(())
         self._events: dict[str, list[Procedure[None]]] = {}
         self._last_seen: dict[str, Event] = {}
         self._looks: dict[str, list[Procedure[None]]] = {}
@@ -284,8 +288,8 @@ class Scheduler:
     def run(self, procedures: Iterable[Procedure[None]]) -> None:
         """Return when every procedure has ended. Procedures handle their own errors."""
         self._next_look = self._progress.look(self._clock())
-        for procedure in procedures:
-            self._resume(procedure, None)
+        self._not_begun = iter(procedures)
+        self._begin_more()
         while self._calls or self._events or self._looks or self._new_snapshots or self._pauses:
             self._await_something()
             now = self._clock()
@@ -293,6 +297,7 @@ class Scheduler:
                 self._next_look = self._progress.look(now)
             if now >= self._deadline:
                 self._give_up()
+                self._begin_more()
                 continue
             while self._pauses and self._pauses[0][0] <= now:
                 dummy, dummy, procedure, once_more = heapq.heappop(self._pauses)
@@ -302,7 +307,16 @@ class Scheduler:
                     self._submit(once_more)
             if now >= self._next_poll:
                 self._poll()
+            self._begin_more()
         self._progress.look(self._clock())
+
+    def _begin_more(self) -> None:
+        """Begin as many as keep the pool busy. Those that are not begun yet take no memory."""
+        while len(self._calls) < self._most_calls:
+            procedure = next(self._not_begun, None)
+            if procedure is None:
+                return
+            self._resume(procedure, None)
 
     def _await_something(self) -> None:
         """Take in calls that have finished; sleep only when nothing but time can bring news."""
@@ -354,6 +368,7 @@ class Scheduler:
             for event in self._event_watch.look(self._events.keys(), lambda event: event.created < oldest).values():
                 self._last_seen[event.id] = event
                 if event.has_ended:
+                    del self._last_seen[event.id]
                     self._resume_all(self._events, event.id, event)
 
     def _look_at_machines(self) -> None:

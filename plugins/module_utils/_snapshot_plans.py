@@ -46,7 +46,7 @@ class Wish:
         refuse_first(_problems(self), ids=[*(self.machine_ids or ()), *(self.snapshot_ids or ())])
 
 
-@dataclass
+@dataclass(slots=True)
 class Action:
     """What to do for one entry.
 

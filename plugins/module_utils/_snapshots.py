@@ -141,7 +141,7 @@ def _carry_out(
             is_joined=is_joined,
             is_persistent=wish.is_persistent,
         )
-        procedures = [
+        procedures = (
             one_after_another(
                 [
                     watched(
@@ -153,7 +153,7 @@ def _carry_out(
                 ]
             )
             for of_machine in group(due, lambda action: action.outcome.machine_id).values()
-        ]
+        )
         scheduler = Scheduler(
             client, executor, deadline=deadline, interval=wish.wait_interval, progress=progress, feed=feed
         )

@@ -34,7 +34,7 @@ _ID = re.compile(r"[!-~]{1,128}")
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A disk image of one machine. The service keeps no date, size or state with it."""
 
@@ -44,7 +44,7 @@ class Snapshot:
     is_auto_snapshot: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """A piece of work on a machine; C(state) goes new, in progress, then done, error or cancelled.
 
@@ -64,7 +64,7 @@ class Event:
         return self.state in ENDED_STATES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Machine:
     """A machine; C(fields) holds everything the service says of it, in snake_case with sizes as integers."""
 
