@@ -33,7 +33,8 @@ SLOWEST_POLL = 30.0
 SHORTEST_BREATH = 0.1
 # A look asks for no more than so many one by one.
 MOST_ASKED_FOR = 10
-# So many calls are handed to the pool for each that it can make at once.
+# How many calls are handed to the pool for each that it can make at once, and for each page that a poll may ask for:
+# meanwhile none is handed over.
 CALLS_FOR_EACH_PLACE = 4
 # What any clock can sleep at once, however long a task may wait.
 LONGEST_SLEEP = 3600.0
@@ -265,7 +266,6 @@ class Scheduler:
         )
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._calls: dict[Future[Any], _Try] = {}
-        self._most_calls = CALLS_FOR_EACH_PLACE * client.connection.concurrency
         self._not_begun: Iterator[Procedure[None]] = iter(())
         self._events: dict[str, list[Procedure[None]]] = {}
         self._last_seen: dict[str, Event] = {}
@@ -312,7 +312,8 @@ class Scheduler:
 
     def _begin_more(self) -> None:
         """Begin as many as keep the pool busy. Those that are not begun yet take no memory."""
-        while len(self._calls) < self._most_calls:
+        most = CALLS_FOR_EACH_PLACE * self._client.connection.concurrency * (1 + self._allowance())
+        while len(self._calls) < most:
             procedure = next(self._not_begun, None)
             if procedure is None:
                 return
@@ -352,7 +353,7 @@ class Scheduler:
         if not self._left:
             self._round_began = self._clock()
             self._left = list(self._round)
-        allowance = pages_for(len(self._events) + len(self._looks) + len(self._new_snapshots))
+        allowance = self._allowance()
         while self._left and (pages := self._left[0].pages()) <= allowance:
             allowance -= pages
             self._left.pop(0).take()
@@ -361,6 +362,10 @@ class Scheduler:
         self._next_poll = float("inf")
         if self._events or self._looks or self._new_snapshots:
             self._next_poll = self._when_to_poll()
+
+    def _allowance(self) -> int:
+        """How many pages a poll may ask for: one for 120 waiting machines."""
+        return pages_for(len(self._events) + len(self._looks) + len(self._new_snapshots))
 
     def _look_at_events(self) -> None:
         if self._events:
