@@ -82,7 +82,7 @@ def create(task: Task, outcome: SnapshotOutcome) -> Procedure[None]:
             yield from ensure(task, outcome, earlier[0])
             return
     if not task.wait:
-        yield from _refuse_beside_another(task, machine_id)
+        _refuse_beside_another(task, machine_id)
     sent: tuple[Snapshot, Event | None] = yield from send_once(
         task, outcome, lambda: client.create_snapshot(machine_id, name), find, join=find_first
     )
@@ -101,7 +101,7 @@ def create(task: Task, outcome: SnapshotOutcome) -> Procedure[None]:
         yield from _leave_the_first(task, outcome, snapshot, answered)
 
 
-def _refuse_beside_another(task: Task, machine_id: str) -> Procedure[None]:
+def _refuse_beside_another(task: Task, machine_id: str) -> None:
     """Raise Refused where a snapshot is being made: it may be of this very name, and not be listed yet."""
     for event in task.recent.running_on(machine_id):
         if event.name == "snapshot-create":
@@ -109,7 +109,6 @@ def _refuse_beside_another(task: Task, machine_id: str) -> Procedure[None]:
                 f"A snapshot of the machine is being made (event {event.id}), and it may be this one. Nothing was "
                 "sent. Run the same task again when that has ended, or with wait=true."
             )
-    yield from ()
 
 
 def _leave_the_first(task: Task, outcome: SnapshotOutcome, own: Snapshot, since: float) -> Procedure[None]:

@@ -129,8 +129,8 @@ def test_machine_ids_in_files_of_variables(controller: Controller) -> None:
     inventory = controller.folder / "inventory"
     (inventory / "host_vars").mkdir(parents=True)
     ids = controller.simulator.ids()
-    lines = controller.simulator.inventory.read_text("utf-8").replace(" paperspace_id=", " same_id=")
-    (inventory / "hosts").write_text(re.sub(r" same_id=\S+", "", lines))
+    lines = controller.simulator.inventory.read_text("utf-8")
+    (inventory / "hosts").write_text(re.sub(r" paperspace_id=\S+", "", lines))
     (inventory / "host_vars/web1.yml").write_text(yaml.safe_dump({"paperspace_id": ids["web1"]}))
     (inventory / "host_vars/web2.yml").write_text(
         yaml.safe_dump({"paperspace_id": "{{ known }}", "known": ids["web2"]})
