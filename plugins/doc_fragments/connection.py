@@ -35,6 +35,9 @@ options:
     description:
       - The longest time, in seconds, that one HTTP request may wait for a connection, and then for each part of the
         answer. This is not the time that the work on a machine may take. More than V(0) and at most V(86400), a day.
+      - It is also how long an event of the service may take to become visible. For so long a task looks for what a
+        request did whose answer was lost before it sends it again, and for the event of a snapshot before it counts as
+        proven or as failed. B(Set it lower only for a service that shows its events sooner than that).
     type: float
     default: 30.0
   retries:

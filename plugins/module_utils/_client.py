@@ -122,6 +122,14 @@ class Client:
             # A client can serve several tasks, one after the other.
             self._transport.deadline = float("inf")
 
+    def stop(self) -> None:
+        """Send nothing more, in no thread, until C(go_on): whoever is about to send gets Stopped."""
+        self._transport.stop()
+
+    def go_on(self) -> None:
+        """Send again, for the next task."""
+        self._transport.go_on()
+
     def without_waiting(self, attempt: int) -> AbstractContextManager[None]:
         """In this thread, raise SendAgain instead of sleeping before a request is sent again.
 

@@ -44,6 +44,10 @@ class NotOpened(PaperspaceError):
     """The connection never opened, so the request never left: safe to send again."""
 
 
+class Stopped(PaperspaceError):
+    """The task was interrupted before the request was sent."""
+
+
 class AnswerLost(PaperspaceError):
     """The request may or may not have been carried out: timeout, reset, 5xx, or an answer that cannot be read."""
 

@@ -20,7 +20,7 @@ LONGEST_RETRY_AFTER = 900.0
 # after the first one, when little is known yet.
 BELOW_LIMIT = 0.9
 LARGEST_CUT = 0.5
-LOWEST_RATE = 1.0
+LOWEST_RATE = 0.1
 FIRST_PLATEAU = 2.0
 PLATEAU = 6.0
 

@@ -47,6 +47,10 @@ class Unsure(PaperspaceError):
     """It is not known whether the work was done."""
 
 
+class NotSeen(PaperspaceError):
+    """The service refused to show what there is."""
+
+
 @dataclass(frozen=True)
 class Task:
     """What the procedures of one task share. Times are seconds."""
@@ -77,6 +81,11 @@ def watched(task: Task, outcome: Outcome, procedure: Procedure[None]) -> Procedu
         outcome.error = _on_timeout(task, outcome) + str(error)
     except Unsure as error:
         outcome.status, outcome.error = "unsure", str(error)
+    except NotSeen as error:
+        outcome.status, outcome.error = "failed", str(error)
+        if outcome.was_sent:
+            outcome.status = "unsure"
+            outcome.error = f"It was sent, but the service does not show what became of it: {error} {_LOOK}"
     except PaperspaceError as error:
         outcome.status, outcome.error = "failed", str(error)
         outcome.passes_after = passes_after(error)
@@ -269,7 +278,10 @@ def longer(pause: float) -> float:
 
 
 def keep_looking(look: Callable[[], T]) -> Procedure[T]:
-    """What a look shows. While waiting, a look that fails is not work that failed: look again, until wait_timeout."""
+    """What a look shows. While waiting, a look that fails is not work that failed: look again, until wait_timeout.
+
+    Raises NotSeen where the service refuses to show it.
+    """
     pause = FIRST_LOOK_AGAIN
     while True:
         try:
@@ -277,6 +289,8 @@ def keep_looking(look: Callable[[], T]) -> Procedure[T]:
         except (AnswerLost, NotOpened, RateLimited):
             yield Pause(pause)
             pause = longer(pause)
+        except Refused as refused:
+            raise NotSeen(str(refused)) from None
         else:
             return found
 

@@ -102,14 +102,17 @@ def prove(
     is_late: bool = False,
     is_new: bool = False,
     is_cut_off: bool = False,
+    is_strict: bool = False,
 ) -> Proof:
     """The proof for one snapshot, from its machine's snapshots and events, both newest first.
 
     C(is_whole) says that the events were read to the last that the service has; C(is_late) that the snapshot has
     been there for so long that its event would be visible by now; C(is_new) that these are just the events since
-    before it was made. Without events of its own a snapshot that is not late is UNSURE. A create that the service
-    has forgotten is taken to have been done. C(is_cut_off): the service broke the list of events off, so that the
-    snapshot's own may be missing: then they prove nothing.
+    before it was made. A snapshot that is not late is UNSURE without events of its own, and where these may be those
+    of others while its own is not visible yet. A create that the service has forgotten is taken to have been done.
+    C(is_cut_off): the service broke the list of events off, so that the snapshot's own may be missing: then they prove
+    nothing. C(is_strict): the snapshot may have been begun just now, so that not even an event since its run began is
+    taken for its own before that would be visible.
     """
     if is_proven_by_name(snapshot):
         return Proof(State.DONE)
@@ -124,20 +127,26 @@ def prove(
         # Older than what the service still remembers, if it has forgotten anything.
         has_outlived_it = is_late and is_whole and not is_complete
         return Proof(State.DONE if has_outlived_it else State.UNSURE)
-    # Where the service replaces auto-snapshots, events may outnumber the snapshots of even a complete history.
-    is_accounted_for = is_complete and not any(item.is_auto_snapshot for item in snapshots)
-    if not (is_accounted_for or is_late or is_new) and _is_older_than_its_run(snapshot, own):
+    # Where the service replaces auto-snapshots, or work has failed, events may outnumber the snapshots of even a
+    # complete history, and hide that one is missing.
+    is_accounted_for = is_complete and _all_worked(events) and not any(item.is_auto_snapshot for item in snapshots)
+    is_run = parse_run_name(snapshot.name) is not None
+    is_sure_to_be_seen = is_accounted_for or is_late or is_new
+    if is_run and not is_sure_to_be_seen and _is_older_than_its_run(snapshot, own):
         # The snapshot's own event may not be visible yet, and this one another snapshot's.
         return Proof(State.UNSURE)
     if running(own, now=events[0].created):
         return Proof(State.RUNNING, own)
+    is_seen = is_sure_to_be_seen or (is_run and not is_strict)
     if all(event.state == "done" for event in own):
-        return Proof(State.DONE, own)
+        return Proof(State.DONE, own) if is_seen else Proof(State.UNSURE)
     if all(is_clear_failure(event) for event in own):
         # What has failed is deleted: that takes more than what is most likely.
         is_told = all(is_told_to_have_failed(event) for event in own)
         is_certain = is_told and (is_new or _must_have_an_event(snapshot, events, is_complete=is_complete))
         return Proof(State.FAILED if is_certain else State.UNSURE, own)
+    if not is_seen:
+        return Proof(State.UNSURE)
     return Proof(State.DONE if _was_made_last(snapshot, snapshots, events, own[0]) else State.UNSURE, own)
 
 
@@ -177,6 +186,12 @@ def _possible_events(
     after = [event for event in own if event.created >= bound]
     # A snapshot that was given a run's name later is older than the run.
     return own if not after and is_late else after
+
+
+def _all_worked(events: Sequence[Event]) -> bool:
+    """Whether each create and each delete that has ended is done: then each has made, or removed, a snapshot."""
+    changes = (event for event in events if event.name in ("snapshot-create", "snapshot-delete"))
+    return all(event.state == "done" for event in changes if event.has_ended)
 
 
 def _is_older_than_its_run(snapshot: Snapshot, own: Sequence[Event]) -> bool:

@@ -27,14 +27,22 @@ def read_proofs(
     selected: Sequence[Snapshot],
     *,
     patient: bool = True,
+    strict: bool = False,
 ) -> dict[str, Proof]:
     """The proofs of the selected snapshots, by id. Raises what the client raises.
 
     C(listing) has all snapshots of their machines, newest first. For those whose event may not be seen yet it waits
-    once, if C(patient), for as long as an event may take to show.
+    once, if C(patient), for as long as an event may take to show. One that is gone by then is UNSURE. C(strict): see
+    L(prove).
     """
 
-    def proven(snapshots: Sequence[Snapshot], since: datetime | None, *, is_late: bool = False) -> dict[str, Proof]:
+    def proven(
+        snapshots: Sequence[Snapshot],
+        since: datetime | None,
+        listing: Mapping[str, Sequence[Snapshot]] = listing,
+        *,
+        is_late: bool = False,
+    ) -> dict[str, Proof]:
         if not snapshots:
             return {}
         events = reader.events(list({snapshot.machine_id: None for snapshot in snapshots}), since)
@@ -46,6 +54,7 @@ def read_proofs(
                 is_whole=since is None,
                 is_late=is_late,
                 is_cut_off=events[snapshot.machine_id].is_cut_off,
+                is_strict=strict,
             )
             for snapshot in snapshots
         }
@@ -60,5 +69,9 @@ def read_proofs(
     early = [item for item in rest if proofs[item.id].is_early]
     if early and patient:
         client.sleep(client.connection.request_timeout)
-        proofs.update(proven(early, None, is_late=True))
+        # Events of what was made meanwhile are not to be taken for those of what was there.
+        listed = reader.listed_again(list({snapshot.machine_id: None for snapshot in early}))
+        there = {item.id for items in listed.values() for item in items}
+        proofs.update({item.id: Proof(State.UNSURE) for item in early if item.id not in there})
+        proofs.update(proven([item for item in early if item.id in there], None, listed, is_late=True))
     return proofs

@@ -115,7 +115,7 @@ def events_of(client: Client, machine_id: str, since: datetime | None) -> Events
 def pool_of(client: Client, executor: Executor | None = None) -> Iterator[Executor]:
     """Threads for C(concurrency) requests, or the executor if there is one.
 
-    When the task is interrupted, what has not begun is not sent any more.
+    When the task is interrupted, what has not been sent is not sent any more, also where it waits for its turn.
     """
     if executor is not None:
         yield executor
@@ -123,8 +123,12 @@ def pool_of(client: Client, executor: Executor | None = None) -> Iterator[Execut
     pool = ThreadPoolExecutor(max_workers=client.connection.concurrency)
     try:
         yield pool
+    except BaseException:
+        client.stop()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
+        client.go_on()
 
 
 class Reader:
@@ -189,9 +193,18 @@ class Reader:
         else:
             items = self._snapshots_of_team(len(machine_ids))
         self._team_snapshot_ids = None if items is None else frozenset(item.id for item in items)
-        if items is None:
+        return self._snapshots_by_machine(machine_ids, items)
+
+    def listed_again(self, machine_ids: Sequence[str]) -> dict[str, list[Snapshot]]:
+        """Each machine's snapshots as of now; what has come up since the first time is still news to C(feed)."""
+        return self._snapshots_by_machine(machine_ids, self._snapshots_of_team(len(machine_ids)))
+
+    def _snapshots_by_machine(
+        self, machine_ids: Sequence[str], of_team: Sequence[Snapshot] | None
+    ) -> dict[str, list[Snapshot]]:
+        if of_team is None:
             return dict(self._each(machine_ids, lambda machine_id: snapshots_of(self._client, machine_id)))
-        by_machine = group(items, lambda snapshot: snapshot.machine_id)
+        by_machine = group(of_team, lambda snapshot: snapshot.machine_id)
         return {machine_id: by_machine.get(machine_id, []) for machine_id in machine_ids}
 
     def snapshots_by_id(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:

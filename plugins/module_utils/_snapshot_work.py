@@ -21,6 +21,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._outcomes imp
 from ansible_collections.community.paperspace.plugins.module_utils._procedures import (
     FIRST_LOOK_AGAIN,
     SETTLED_STATES,
+    NotSeen,
     Task,
     Unsure,
     ended_badly,
@@ -119,8 +120,8 @@ def _leave_the_first(task: Task, outcome: SnapshotOutcome, own: Snapshot, since:
     """
     for earlier in reversed(named((yield from _older_than(task, own, since)), own.name)):
         try:
-            proof = yield from _await_proof(task, outcome, earlier, None)
-        except Refused:
+            proof = yield from _await_proof(task, outcome, earlier, None, is_seen=False)
+        except (NotSeen, Refused):
             continue
         if proof.state is State.FAILED:
             continue
@@ -174,7 +175,7 @@ def ensure(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recent: Rec
     C(recent): the snapshot was made after that moment.
     """
     outcome.take_snapshot(snapshot)
-    proof = yield from _await_proof(task, outcome, snapshot, recent)
+    proof = yield from _await_proof(task, outcome, snapshot, recent, is_seen=recent is None)
     if proof.state is State.DONE:
         outcome.status = "unchanged"
     elif proof.state is State.FAILED:
@@ -333,6 +334,7 @@ def prove_now(
             is_whole=bound is None,
             is_late=is_late,
             is_cut_off=found.is_cut_off,
+            is_strict=True,
         )
 
     bound = needs_events_since(snapshot)

@@ -192,8 +192,9 @@ class _Planner:
     def _plan_present(self) -> list[Action]:
         name, new_name = str(self._wish.name), self._wish.new_name
         if new_name is None:
-            # Whoever is not proven here is waited for like a create that still runs.
-            proofs = self._proofs(lambda snapshots: named(snapshots, name), patient=False)
+            # It may have been begun just now, by a controller that died, or by another one of the same run. Whoever is
+            # not proven here is waited for like a create that still runs.
+            proofs = self._proofs(lambda snapshots: named(snapshots, name), patient=self._wish.wait, strict=True)
             return [plan_present(machine_id, name, found, proofs) for machine_id, found in self.listing.items()]
         becomes = parse_run_name(new_name)
         proofs = self._proofs(lambda snapshots: named(snapshots, name)) if becomes and becomes.is_closed else {}
@@ -338,13 +339,17 @@ class _Planner:
         return snapshots if own_ids is None else [snapshot for snapshot in snapshots if snapshot.id in own_ids]
 
     def _proofs(
-        self, select: Callable[[Sequence[Snapshot]], list[Snapshot]], *, patient: bool = True
+        self,
+        select: Callable[[Sequence[Snapshot]], list[Snapshot]],
+        *,
+        patient: bool = True,
+        strict: bool = False,
     ) -> dict[str, Proof]:
         selected = [snapshot for found in self.listing.values() for snapshot in self._own(select(found))]
         if self._wish.own_ids is not None:
             # What else is made on the machine by now says nothing of them.
             return {snapshot.id: Proof(State.DONE) for snapshot in selected}
-        return read_proofs(self._client, self._reader, self.listing, selected, patient=patient)
+        return read_proofs(self._client, self._reader, self.listing, selected, patient=patient, strict=strict)
 
     def _with_missing(self, actions: Sequence[Action]) -> list[Action]:
         """The actions in the order in which the machines were asked for, with the skipped ones in their places."""

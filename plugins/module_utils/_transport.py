@@ -30,6 +30,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
     RateLimited,
     Refused,
     SendAgain,
+    Stopped,
     Unauthorized,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._pace import (
@@ -102,10 +103,12 @@ class Transport:
     ) -> None:
         self._connection = connection
         self._session = open_session(connection) if session is None else session
-        self._sleep = sleep
+        self._stopped = threading.Event()
+        # Whoever waits to send is woken when nothing is to be sent any more.
+        self._sleep: Callable[[float], object] = self._stopped.wait if sleep is time.sleep else sleep
         self._random = random
         self._clock = clock
-        self._pace = Pace(clock, sleep)
+        self._pace = Pace(clock, self._pause)
         # By thread: how often the request has been sent before, where SendAgain is to be raised.
         self._thread = threading.local()
         # By the clock: no request waits beyond it to be sent, or to be sent again.
@@ -115,6 +118,14 @@ class Transport:
         # Clear text is for loopback only: a proxy of the environment must not get the key instead.
         url = urlsplit(connection.api_url)
         self._proxies = {"no_proxy": url.hostname} if url.scheme == "http" and url.hostname else None
+
+    def stop(self) -> None:
+        """Send nothing more, in no thread: C(send) raises Stopped, until C(go_on)."""
+        self._stopped.set()
+
+    def go_on(self) -> None:
+        """Send again, for the next task."""
+        self._stopped.clear()
 
     @contextmanager
     def without_waiting(self, attempt: int) -> Iterator[None]:
@@ -137,7 +148,8 @@ class Transport:
         """The JSON of the answer (an object, or null). C(retries) replaces the connection's own.
 
         Raises NotOpened, AnswerLost (InvalidAnswer among them), Refused (and its kinds), or DeadlinePassed when a
-        limit on the rate of requests lets nothing be sent before the deadline; SendAgain in C(without_waiting).
+        limit on the rate of requests lets nothing be sent before the deadline; SendAgain in C(without_waiting); and
+        Stopped after C(stop).
         """
         tries = self._connection.retries if retries is None else retries
         sent_before: int | None = getattr(self._thread, "attempt", None)
@@ -146,6 +158,7 @@ class Transport:
             sent = self._pace.wait_for_turn(self.deadline)
             try:
                 with self._places:
+                    self._pause(0.0)
                     answer = self._exchange(method, path, query, body)
                 error = self._error_in(method, path, answer)
                 if not isinstance(error, RateLimited):
@@ -172,7 +185,14 @@ class Transport:
                 continue
             if sent_before is not None:
                 raise SendAgain(error, delay, attempt)
-            self._sleep(delay)
+            self._pause(delay)
+
+    def _pause(self, seconds: float) -> None:
+        """Sleep. Raises Stopped where nothing is to be sent any more."""
+        if seconds > 0:
+            self._sleep(seconds)
+        if self._stopped.is_set():
+            raise Stopped("The task was interrupted before this was sent.")
 
     def _exchange(
         self, method: str, path: str, query: Mapping[str, str | int] | None, body: Mapping[str, Any] | None

@@ -159,7 +159,7 @@ def test_rate_has_an_end_however_often_it_is_cut() -> None:
     rate.answered(0.0)
     for number in range(1, 100):
         rate.refused(number, number + 60)
-    assert rate.at(159.0) == 0.9
+    assert rate.at(159.0) == pytest.approx(0.09)
 
 
 def test_refusals_of_requests_that_were_under_way_count_once() -> None:

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,12 +15,13 @@ from typing import Any
 
 import pytest
 from unit.fake_service import Answer, Call, scripted
-from unit.simulated_fleet import Fleet, only, statuses
+from unit.simulated_fleet import API_URL, KEY, Fleet, QuickSession, only, statuses
 
-from ansible_collections.community.paperspace.plugins.module_utils import _connection, _snapshots
-from ansible_collections.community.paperspace.plugins.module_utils._connection import connection_from
+from ansible_collections.community.paperspace.plugins.module_utils import _connection, _proving, _snapshots
+from ansible_collections.community.paperspace.plugins.module_utils._client import Client
+from ansible_collections.community.paperspace.plugins.module_utils._connection import Connection, connection_from
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, InvalidAnswer
-from ansible_collections.community.paperspace.plugins.module_utils._proof import needs_events_since
+from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof, State, needs_events_since
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Wish
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Snapshot, parse_event
 from simulator.messages import Response
@@ -169,6 +172,94 @@ def test_interrupted_task_sends_nothing_more() -> None:
         with pytest.raises(KeyboardInterrupt):
             _snapshots.run_snapshots(client, Wish(machine_ids=fleet.machine_ids, name="before"), check_mode=False)
     assert len(counts) <= 2
+
+
+def test_interrupted_task_does_not_send_what_waits_for_the_rate_limit() -> None:
+    """Real threads and a real clock: the interrupt comes as the restores wait for their next try, and ends that."""
+    fleet = Fleet(3)
+    for machine_id in fleet.machine_ids:
+        fleet.made_snapshot("before", machine_id)
+    fleet.fault("status", method="POST", path=".*/restore", status=429, retry_after=1)
+    handle, lock, restores = fleet.service.handle, threading.Lock(), []
+    main_thread = threading.get_ident()
+
+    def counted(request: Any) -> Any:
+        with lock:
+            if request.path.endswith("/restore"):
+                restores.append(request.path)
+                if len(restores) == 1:
+                    threading.Timer(0.2, signal.pthread_kill, [main_thread, signal.SIGUSR1]).start()
+            return handle(request)
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    fleet.service.handle = counted  # type: ignore[method-assign]
+    client = Client(Connection(api_key=KEY, api_url=API_URL), session=QuickSession(fleet.service))
+    wish = Wish(state="restored", machine_ids=fleet.machine_ids, name="before")
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _snapshots.run_snapshots(client, wish, check_mode=False)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    sent = len(restores)
+    # The next task with this client sends again, when the service lets it: by then all others would have been sent too.
+    assert client.machine(fleet.machine_id).id == fleet.machine_id
+    assert len(restores) == sent <= 3
+
+
+@pytest.mark.parametrize("nth", [2, 3, 4])
+def test_look_that_is_refused_does_not_make_a_failure_of_what_was_sent(nth: int) -> None:
+    fleet = Fleet(snapshot_seconds=10)
+    fleet.fault("lost", method="POST", path="/snapshots", when="after", times=1)
+    fleet.fault("status", method="GET", path="/machine-events", status=403, code="FORBIDDEN", nth=nth)
+    result = only(fleet.run(name="before"))
+    assert (result["status"], len(fleet.names())) != ("failed", 1)
+    if result["status"] == "unsure":
+        assert "It was sent, but the service does not show what became of it: GET /machine-events" in result["error"]
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"state": "restored", "name": "before"},
+        {"state": "absent", "name_prefix": "be", "keep": 0},
+        {"name": "before", "new_name": "maint-20260101T000000Z-1a2b-ok"},
+    ],
+    ids=["restored", "keep", "renamed"],
+)
+def test_snapshot_that_failed_is_not_proven_by_what_somebody_makes_meanwhile(wish: dict[str, Any]) -> None:
+    """While the task waits for an event that may not show yet."""
+    fleet = Fleet(snapshot_seconds=5)
+    fleet.made_snapshot("good")
+    failed = fleet.failed_snapshot("before")
+    fleet.later(3600)
+    handle, began, made = fleet.service.handle, fleet.clock.now(), []
+
+    def handle_beside_another(request: Any) -> Any:
+        if not made and fleet.clock.now() - began >= 25:
+            made.append("other")
+            fleet.begin_snapshot("other")
+            fleet.later(10)
+        return handle(request)
+
+    fleet.service.handle = handle_beside_another  # type: ignore[method-assign]
+    proofs: list[Proof] = []
+    prove = _proving.prove
+
+    def kept(snapshot: Any, *arguments: Any, **options: Any) -> Proof:
+        proof = prove(snapshot, *arguments, **options)
+        proofs.extend([proof] if snapshot.id == failed else [])
+        return proof
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_proving, "prove", kept)
+        with contextlib.suppress(InputError):
+            fleet.run(**wish)
+    assert made
+    assert State.DONE not in [proof.state for proof in proofs]
+    assert "good" in fleet.names()
 
 
 def test_snapshots_of_other_machines_are_left_alone_when_the_service_does_not_filter() -> None:
