@@ -12,8 +12,9 @@ class ModuleDocFragment:
 options:
   skip_missing:
     description:
-      - Goes on without machines that do not exist, and for O(state=restored) without machines or ids that have no such
-        snapshot. They are reported as V(skipped).
+      - Goes on without machines that do not exist, and for C(state=restored) of
+        M(community.paperspace.paperspace_snapshot) without machines or ids that have no such snapshot. They are
+        reported as V(skipped).
       - When V(false), the whole task is refused before anything is touched.
     type: bool
     default: false

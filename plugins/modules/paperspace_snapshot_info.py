@@ -68,7 +68,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 snapshots:
-  description: The snapshots that match, newest first.
+  description:
+    - The snapshots that match, newest first. With O(machine_ids) machine by machine, in the order of these. With
+      O(snapshot_ids) in the order of these.
   returned: always
   type: list
   elements: dict

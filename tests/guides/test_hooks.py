@@ -97,15 +97,23 @@ def test_apt_hook(hooks: Reader) -> None:
     if shutil.which("apt-config"):
         shown = hooks.type(f"APT_CONFIG={file} apt-config dump DPkg::Pre-Invoke").output
         [command] = re.findall(r'DPkg::Pre-Invoke:: "(.+)";', shown)
+        shown = hooks.type(f"APT_CONFIG={file} apt-config dump Unattended-Upgrade::MinimalSteps").output
+        assert shown == 'Unattended-Upgrade::MinimalSteps "false";\n'
     else:
         [command] = re.findall(r'DPkg::Pre-Invoke \{ "(.+)"; \};', file.read_text())
+    web1 = hooks.simulator.ids()["web1"]
+    guards = [f"maint-2026010{day}T000000Z-0000-ok" for day in (1, 2)]
+    for name in guards:
+        hooks.simulator.add_snapshot(web1, name)
     hooks.type(outside(command))
     hooks.use("80paperspace")
-    assert state(hooks.simulator)["web1"] == ("1.0", "ok")
+    # The guard's snapshots do not count as restore points, which are more than two with them.
+    *others, name = [snapshot["name"] for snapshot in hooks.simulator.snapshots(web1)]
+    assert (others, name) == (guards, f"apt-{hooks.values['RUN_ID']}-ok")
     assert state(hooks.simulator)["web2"] == ("1.0", "")
     hooks.spoil("web1")
     hooks.follow(back)
-    assert state(hooks.simulator)["web1"] == ("1.0", "restored")
+    assert state(hooks.simulator)["web1"] == ("1.0", "ok ok restored")
 
 
 def minutes(duration: str) -> int:

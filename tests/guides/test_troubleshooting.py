@@ -53,7 +53,12 @@ def test_every_outcome_and_status_has_a_way_out() -> None:
 
 def test_messages_are_those_of_the_collection() -> None:
     texts = [" ".join(text.split()) for text in texts_of_the_collection()]
-    titles = ("Messages before anything begins", "Messages of the service", "After a rollback")
+    titles = (
+        "Messages before anything begins",
+        "Messages of the service",
+        "Problems in the report of a guarded maintenance",
+        "After a rollback",
+    )
     messages = {text for text in quoted(*titles) if len(text.split()) > 3 and not text.startswith("-")}
     assert len(messages) > 20
     unknown = {
