@@ -47,6 +47,7 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._guardian imp
     Order,
     death_message,
     left_report,
+    localhost_is_listed,
     order_line,
 )
 from ansible_collections.community.paperspace.plugins.plugin_utils._live import OUTPUT, show
@@ -64,7 +65,11 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._report impor
     report_files,
     write_report,
 )
-from ansible_collections.community.paperspace.plugins.plugin_utils._report_text import recover_command
+from ansible_collections.community.paperspace.plugins.plugin_utils._report_text import (
+    keep_command,
+    recover_command,
+    rollback_command,
+)
 from ansible_collections.community.paperspace.plugins.plugin_utils._waves import failure_budget, plan_waves
 
 SPEC: dict[str, dict[str, Any]] = {
@@ -151,7 +156,7 @@ class ActionModule(ActionBase):
             work_folder=str(work),
             report_folder=None if folder is None else str(folder),
             ids_in_inventory=_ids_in_inventory(report, task_vars),
-            localhost_is_listed="localhost" in task_vars.get("groups", {}).get("all", ()),
+            localhost_is_listed=localhost_is_listed(task_vars.get("groups", {})),
             report_name=name,
         )
         message = self._guarded(order, parent)
@@ -416,7 +421,9 @@ def _result(report: RunReport, folder: Path | None, name: str = "") -> dict[str,
         "machines": machines,
         "table": outcome_lines(report),
         "open_hosts": open_hosts,
-        "recover_command": recover_command(report, "rollback") if open_hosts else None,
+        "recover_command": recover_command(report, "list") if open_hosts else None,
+        "rollback_command": rollback_command(report),
+        "keep_command": keep_command(report),
         "report_files": [] if folder is None else [str(path) for path in report_files(report, folder, name)],
     }
     if report.status == "failed":

@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
-from ansible.executor.play_iterator import PlayIterator
+from ansible.executor.play_iterator import FailedStates, IteratingStates, PlayIterator
 from ansible.plugins.callback import CallbackBase
 
 from ansible_collections.community.paperspace.plugins.plugin_utils._ledger import MACHINES_SUFFIX
@@ -51,15 +51,21 @@ _ID = "paperspace_id"
 _STRANGERS = 3
 
 
-def _watch_iterators(remember: Callable[[PlayIterator], None], lose: Callable[[PlayIterator, Any], None]) -> None:
+def _watch_iterators(
+    remember: Callable[[PlayIterator], None],
+    lose: Callable[[PlayIterator, Any], None],
+    forgive: Callable[[PlayIterator, Any], None],
+) -> None:
     """Have each iterator shown to C(remember) when it is made, and to C(lose) with each host that it gives up.
 
     Callbacks are not told when a host has come to the end of a play: C(end_host), C(any_errors_fatal), a lost batch
     and the like show only in the iterator, and Ansible hands it to nobody. That a host is given up can be taken back
-    later, by C(clear_host_errors), so it has to be seen when it happens.
+    later, by C(clear_host_errors), so it has to be seen when it happens. C(forgive) is called before that, since a
+    host whose block still has an C(always) to run is given up only after it.
     """
     iterator_class: Any = PlayIterator
     made, marked = iterator_class.__init__, iterator_class.mark_host_failed
+    cleared = iterator_class.clear_host_errors
 
     @functools.wraps(made)
     def make(self: PlayIterator, *args: Any, **kwargs: Any) -> None:
@@ -71,8 +77,25 @@ def _watch_iterators(remember: Callable[[PlayIterator], None], lose: Callable[[P
         marked(self, host)
         lose(self, host)
 
+    @functools.wraps(cleared)
+    def clear(self: PlayIterator, host: Any) -> None:
+        forgive(self, host)
+        cleared(self, host)
+
     iterator_class.__init__ = make
     iterator_class.mark_host_failed = mark
+    iterator_class.clear_host_errors = clear
+
+
+def _has_failed(state: Any) -> bool:
+    """Whether the host has a failure, at any depth of its blocks, that no rescue has taken over or is taking over."""
+    if state is None:
+        return False
+    is_flushing = state.run_state == IteratingStates.HANDLERS
+    run_state = state.pre_flushing_run_state if is_flushing else state.run_state
+    if state.fail_state != FailedStates.NONE and run_state != IteratingStates.RESCUE:
+        return True
+    return any(map(_has_failed, (state.tasks_child_state, state.rescue_child_state, state.always_child_state)))
 
 
 # Where ansible-core has the names of what C(no_log) leaves in a result: up to 2.20, and from 2.21 on.
@@ -100,7 +123,7 @@ class CallbackModule(CallbackBase):
         self._plays: list[Any] = []
         self._begun: set[str] = set()
         self._iterator: PlayIterator | None = None
-        # By host, of the loop that it is in: where each item was delegated to, and whether it went wrong.
+        # By host, of its task that is delegated: where each item of a loop ran, and whether it went wrong.
         self._items: dict[str, list[tuple[str | None, bool]]] = {}
         self._path = ""
         self._count = 0
@@ -123,7 +146,7 @@ class CallbackModule(CallbackBase):
             self._display.warning(f"The ledger {path} cannot be opened, so no host is proven to be well: {error}")
             return
         self._path = str(path)
-        _watch_iterators(self._on_iterator, self._on_mark)
+        self._guarded(_watch_iterators, self._on_iterator, self._on_mark, self._on_clear)
         _show_who_is_unreachable()
         self._guarded(self._write, "start")
 
@@ -201,7 +224,7 @@ class CallbackModule(CallbackBase):
     def _on_play(self, play: Any) -> None:
         self._end_batch()
         self._begun.add(play._uuid)
-        self._write("play", play=play._uuid, name=play.get_name(), hosts=self._hosts_of(play))
+        self._write("play", play=play._uuid, name=play.get_name(), hosts=self._hosts_of(play, has_begun=True))
 
     def _on_iterator(self, iterator: PlayIterator) -> None:
         self._guarded(self._on_batch, iterator)
@@ -209,9 +232,16 @@ class CallbackModule(CallbackBase):
     def _on_mark(self, iterator: PlayIterator, host: Any) -> None:
         self._guarded(self._on_lost, iterator, host)
 
+    def _on_clear(self, iterator: PlayIterator, host: Any) -> None:
+        self._guarded(self._on_forgiven, iterator, host)
+
     def _on_lost(self, iterator: PlayIterator, host: Any) -> None:
         # Else a rescue takes over.
         if iterator.is_failed(host):
+            self._write("lost", host=host.get_name())
+
+    def _on_forgiven(self, iterator: PlayIterator, host: Any) -> None:
+        if _has_failed(iterator.get_state_for_host(host.name)):
             self._write("lost", host=host.get_name())
 
     def _on_batch(self, iterator: PlayIterator) -> None:
@@ -246,16 +276,20 @@ class CallbackModule(CallbackBase):
             target = str(task.delegate_to)
             # Only its end will tell whom a template means.
             self._write("delegating", host=name, task=task.get_name(), target=target if _is_plain(target) else None)
-            self._items.pop(name, None)
+            self._items[name] = []
 
     def _on_item(self, result: Any, is_bad: bool) -> None:
+        name = _host_of(result)
         is_delegated = bool(_task_of(result).delegate_to)
         target = _target_of(result) if is_delegated else None
         if _is_unreachable(result):
             # Ansible may be told to ignore it, and forgets it when another item fails.
             self._write_trouble("unreachable", result, [target] if target else [])
         if is_delegated:
-            self._items.setdefault(_host_of(result), []).append((target, is_bad))
+            self._items.setdefault(name, []).append((target, is_bad))
+        elif name in self._items:
+            # For this item, the template has been omitted.
+            self._items[name].append((name, is_bad))
 
     def _on_ok(self, result: Any) -> None:
         # A strategy may not have told of its start.
@@ -269,17 +303,19 @@ class CallbackModule(CallbackBase):
 
     def _on_end_of_delegation(self, result: Any) -> list[str]:
         """Write where the task ran. Returns the hosts on which it went wrong, if it did."""
-        if not _task_of(result).delegate_to:
-            return []
-        content = _content_of(result)
-        items = self._items.pop(_host_of(result), None)
+        name, is_delegated = _host_of(result), bool(_task_of(result).delegate_to)
+        items = self._items.pop(name, [] if is_delegated else None)
         if items is None:
+            return []
+        # When it is delegated no more, the template was omitted, and the task ran nowhere but on the host itself.
+        if is_delegated and not items:
+            content = _content_of(result)
             # Where nothing says what a template means, the task was skipped, or failed before it began.
             did_begin = not content.get("skipped") and (content.get("results") or _target_of(result) is not None)
             items = [(_target_of(result), True)] if did_begin else []
         targets = [target for target, dummy in items if target is not None]
         is_known = len(targets) == len(items)
-        self._write("delegated", host=_host_of(result), targets=sorted(set(targets)) if is_known else None)
+        self._write("delegated", host=name, targets=sorted(set(targets)) if is_known else None)
         return sorted({target for target, is_bad in items if is_bad and target is not None})
 
     def _on_failed(self, result: Any, ignore_errors: bool) -> None:
@@ -316,7 +352,7 @@ class CallbackModule(CallbackBase):
             if play._uuid not in self._begun
         ]
 
-    def _hosts_of(self, play: Any) -> list[str] | None:
+    def _hosts_of(self, play: Any, *, has_begun: bool = False) -> list[str] | None:
         patterns = [play.hosts] if isinstance(play.hosts, str) else list(play.hosts or ())
         if not all(_is_plain(str(pattern)) for pattern in patterns):
             return None
@@ -327,7 +363,8 @@ class CallbackModule(CallbackBase):
             # With host_pattern_mismatch=error; a group may still be made.
             return None
         # A group that does not exist yet may be made by a play before this one.
-        return names if all(_is_known(inventory, pattern, has_matched=bool(names)) for pattern in patterns) else None
+        is_known = has_begun or all(_is_known(inventory, pattern, has_matched=bool(names)) for pattern in patterns)
+        return names if is_known else None
 
     def _inventory_of(self, play: Any) -> Any:
         return play.get_variable_manager()._inventory

@@ -18,6 +18,8 @@ description:
     back
     every machine that does not come through. A machine comes through when it ran every play that targets it to the end,
     without a task that failed or that could not reach it.
+  - B(What has changed on the disk since the snapshot is gone) when a machine is rolled back, and cannot be brought
+    back.
   - The work is done by a process of its own. When C(ansible-playbook) is interrupted, ended or killed, it ends the
     playbooks
     with all their processes, rolls back what they left unfinished, and writes the report.
@@ -127,6 +129,7 @@ notes:
   - A C(vars_prompt) of the playbooks takes its default, since nothing may ask for input. Give such variables with
     C(-e).
   - A guarded run is refused when a machine has an open run. The message has the commands that resolve it.
+  - A run that is refused, and one whose own process was killed and could not be replaced, fails with C(msg) alone.
 seealso:
   - module: community.paperspace.paperspace_snapshot
 """
@@ -153,29 +156,29 @@ RETURN = r"""
 run_id:
   description: The id of the run.
   type: str
-  returned: always
+  returned: when the run has come to its end
   sample: 20260131T235959Z-1a2b
 status:
   description: Whether all machines came through, V(succeeded) or V(failed).
   type: str
-  returned: always
+  returned: when the run has come to its end
   sample: succeeded
 ended_by:
   description: V(end), or what stopped the run.
   type: str
-  returned: always
+  returned: when the run has come to its end
   sample: end
 problems:
   description: What is wrong with the run as a whole, as sentences.
   type: list
   elements: str
-  returned: always
+  returned: when the run has come to its end
   sample: []
 machines:
   description: What became of each machine, as in the report.
   type: list
   elements: dict
-  returned: always
+  returned: when the run has come to its end
   sample:
     - host: web1
       machine_id: psabc12345
@@ -185,23 +188,42 @@ table:
   description: The same for people, as lines.
   type: list
   elements: str
-  returned: always
+  returned: when the run has come to its end
   sample: []
 open_hosts:
   description: The hosts on which the run is, or may be, still open.
   type: list
   elements: str
-  returned: always
+  returned: when the run has come to its end
   sample: []
 recover_command:
-  description: The command that rolls back the machines on which the run is still open; null when there is none.
+  description:
+    - The command that lists the machines on which the run is still open, and what can be done; null when there are
+      none.
   type: str
-  returned: always
+  returned: when the run has come to its end
+  sample: null
+rollback_command:
+  description:
+    - The command that puts back those of them whose maintenance or rollback has not come to its end; null when there
+      are none.
+    - B(It destroys what has changed on their disks since their snapshots).
+  type: str
+  returned: when the run has come to its end
+  sample: null
+keep_command:
+  description:
+    - The command that closes the run on the others of them and leaves these as they are; null when there are none.
+  type: str
+  returned: when the run has come to its end
   sample: null
 report_files:
   description: The paths of the report, JSON, Markdown and HTML. Empty in check mode, and when it could not be written.
   type: list
   elements: str
-  returned: always
-  sample: [/home/me/paperspace-runs/20260131T235959Z-1a2b.json]
+  returned: when the run has come to its end
+  sample:
+    - /home/me/paperspace-runs/20260131T235959Z-1a2b.json
+    - /home/me/paperspace-runs/20260131T235959Z-1a2b.md
+    - /home/me/paperspace-runs/20260131T235959Z-1a2b.html
 """

@@ -155,8 +155,10 @@ class Guard:
             recover_variables=self._report.recover_variables,
         )
         return (
-            f"Run {run_id} is still open on {', '.join(hosts)}. To undo it: {recover_command(other, 'rollback')}. "
-            f"To keep what it did: {recover_command(other, 'keep')}."
+            f"Run {run_id} is still open on {', '.join(hosts)}. To see it: {recover_command(other, 'list')}. "
+            f"To keep what it did: {recover_command(other, 'keep')}. "
+            "To undo it, which destroys what has changed on their disks since their snapshots: "
+            f"{recover_command(other, 'rollback')}."
         )
 
     def run(self) -> None:

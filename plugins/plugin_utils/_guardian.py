@@ -22,8 +22,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,8 @@ _OWN_ENDS = (0, 2, 4, 6)
 # Of these, 4 can also mean that it met a file that it cannot read, at its begin or later.
 _SAID_ALL = (0, 2, 6)
 _LIST_HOSTS = "--list-hosts"
+# The names by which Ansible knows the controller. Each selects it, whichever of them the inventory has.
+_LOCALHOST = {"localhost", "127.0.0.1", "::1"}
 # In the work folder: the report as the guardian has left it, for another one.
 _STATE = "state"
 # What is advised when a task of a module has not waited long enough; a guarded run has no such task.
@@ -88,7 +90,7 @@ class Order:
     work_folder: str
     # Where the report goes; None for none, in check mode.
     report_folder: str | None
-    # Whether localhost stands in the inventory, so that a play on all hosts would be on it too.
+    # Whether the inventory has what a limit to localhost selects, so that a play on all hosts would be on it too.
     localhost_is_listed: bool = False
     # The machine ids by host, of the hosts that have them in paperspace_id.
     ids_in_inventory: dict[str, str] = field(default_factory=dict)
@@ -150,7 +152,7 @@ class Speaker:
         self._thread.start()
 
     def say(self, text: str) -> None:
-        text = text.replace(self._secret, "********")
+        text = _redacted(text, self._secret)
         if self._log is not None:
             with contextlib.suppress(OSError, ValueError):
                 self._log.write(f"{text}\n")
@@ -158,6 +160,7 @@ class Speaker:
 
     def end(self, message: dict[str, Any], patience: float | None) -> None:
         """Send the last message, and wait so many seconds until it is read; None waits as long as it can be read."""
+        message = _redacted(message, self._secret)
         with contextlib.suppress(queue.Full):
             self._lines.put(json.dumps(message), timeout=patience)
             self._lines.put(None, timeout=patience)
@@ -195,7 +198,9 @@ class World:
             return answer
 
         self._client.create_snapshot = create_and_note  # type: ignore[method-assign]
-        self._with_localhost = not order.localhost_is_listed
+        self._secret = order.connection["api_key"]
+        # The playbooks whose limit has to have a line for a localhost that is in the inventory.
+        self._on_localhost: set[str] = set()
         self._count = 0
 
     def now(self) -> float:
@@ -213,6 +218,8 @@ class World:
     def save(self, report: RunReport) -> bool:
         if self._order.report_folder is None:
             return True
+        # Whatever a child or the service has said, it is not written down.
+        report = _redacted(report, self._secret)
         self._keep(report)
         try:
             write_report(report, Path(self._order.report_folder), self._order.report_name)
@@ -266,7 +273,7 @@ class World:
         return ProgressLines(lambda text: self.say(one_line(f"{doing}: {_unadvised(text)}")))
 
     def check_playbook(self, playbook: str, hosts: Sequence[str]) -> None:
-        limit = self._limit_file(hosts, with_localhost=self._with_localhost)
+        limit = self._limit_file(hosts, with_localhost=self._needs_localhost(playbook))
         argv = child_command(self._parent, playbook, limit, is_syntax_check=True)
         rc, lines = self._ask(argv)
         if self._stop.reason is not None:
@@ -275,23 +282,35 @@ class World:
             raise InputError(f"{playbook} does not pass --syntax-check. {_shortened(lines)}")
         if not self._order.localhost_is_listed:
             return
-        limit = self._limit_file(hosts, with_localhost=True)
+        # All of the run, since a play on some of them and on localhost is none on localhost alone in any wave.
+        machines = [machine["host"] for machine in self._order.report["machines"]]
+        limit = self._limit_file(machines, with_localhost=True)
         argv = child_command(self._parent, playbook, limit, is_syntax_check=True)
         rc, lines = self._ask([_LIST_HOSTS if word == "--syntax-check" else word for word in argv])
-        plays = hosts_of_plays(lines) if rc == 0 else []
+        if rc != 0:
+            return
+        plays = hosts_of_plays(lines)
+        local = [play for play in plays if play and play <= _LOCALHOST.difference(machines)]
         # A play on machines and on localhost goes without the latter, as the limit says, unless another play needs it.
-        if {"localhost"} in plays:
-            if any("localhost" in play and len(play) > 1 for play in plays):
-                raise InputError(
-                    f"localhost is in the inventory, and {playbook} has a play on it "
-                    "together with machines. Leave it out of that play (hosts: all:!localhost) or of the inventory."
-                )
-            self._with_localhost = True
+        others = sorted({host for play in plays if play not in local for host in play.difference(machines)})
+        if local and others:
+            raise InputError(
+                f"{', '.join(others)} is in the inventory, and {playbook} has a play on it "
+                f"together with machines. Leave it out of that play (hosts: all:!{':!'.join(others)}) "
+                "or of the inventory."
+            )
+        if local:
+            self._on_localhost.add(playbook)
+        else:
+            self._on_localhost.discard(playbook)
+
+    def _needs_localhost(self, playbook: str) -> bool:
+        return not self._order.localhost_is_listed or playbook in self._on_localhost
 
     def run_playbook(self, playbook: str, hosts: Sequence[str]) -> tuple[int, list[dict[str, Any]]]:
         self._count += 1
         ledger = self._work / f"ledger-{self._count}"
-        limit = self._limit_file(hosts, with_localhost=self._with_localhost)
+        limit = self._limit_file(hosts, with_localhost=self._needs_localhost(playbook))
         argv = child_command(self._parent, playbook, limit)
         ids = {host: self._order.ids_in_inventory[host] for host in hosts if host in self._order.ids_in_inventory}
         write_file(Path(f"{ledger}{MACHINES_SUFFIX}"), json.dumps(ids))
@@ -303,7 +322,7 @@ class World:
         if rc not in _OWN_ENDS or self._stop.reason is not None:
             # Its workers may live on.
             child.end()
-        lines = read_ledger(ledger, self._order.connection["api_key"])
+        lines = read_ledger(ledger, self._secret)
         if rc in _SAID_ALL and not any(line["event"] == "stats" for line in lines):
             # It has an end that the ledger does not have, so more may be missing there.
             lines = []
@@ -324,7 +343,7 @@ class World:
             end_tree(None, None, str(self._work))
             return []
         end_tree(pid, started, str(self._work))
-        return read_ledger(self._work / name, self._order.connection["api_key"]) if name == f"ledger-{begun}" else []
+        return read_ledger(self._work / name, self._secret) if name == f"ledger-{begun}" else []
 
     def _environment(self, ledger: Path) -> dict[str, str]:
         return {**child_environment(self._parent, ledger), MARK: str(self._work)}
@@ -332,7 +351,8 @@ class World:
     def _ask(self, argv: Sequence[str]) -> tuple[int, list[str]]:
         lines: list[str] = []
         environ = {**self._environment(self._work / "unused"), "ANSIBLE_FORCE_COLOR": "false"}
-        child = Child(argv, environ, lines.append)
+        # Here already, since half a key is not found when the text has been cut.
+        child = Child(argv, environ, lambda line: lines.append(_redacted(line, self._secret)))
         self._stop.watch(child)
         rc = child.wait()
         self._stop.watch(None)
@@ -367,6 +387,24 @@ def hosts_of_plays(lines: Sequence[str]) -> list[set[str]]:
         else:
             is_list = False
     return plays
+
+
+def localhost_is_listed(groups: Mapping[str, Sequence[str]]) -> bool:
+    """Whether a limit to C(localhost) selects hosts or a group of the inventory, whose groups these are."""
+    return "localhost" in groups or not _LOCALHOST.isdisjoint(groups.get("all", ()))
+
+
+def _redacted(value: Any, secret: str) -> Any:
+    """The same without the secret: a text, or what is made of texts, as messages and reports are."""
+    if isinstance(value, str):
+        return value.replace(secret, "********")
+    if isinstance(value, dict):
+        return {_redacted(key, secret): _redacted(item, secret) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_redacted(item, secret) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{one.name: _redacted(getattr(value, one.name), secret) for one in fields(value)})
+    return value
 
 
 def _shortened(lines: Sequence[str]) -> str:
@@ -427,7 +465,7 @@ def _carry_out(order: Order, stop: Stop, speaker: Speaker) -> dict[str, Any]:
             guard.refuse()
             _run(guard, report, order, stop, world)
     except PaperspaceError as error:
-        return {"refused": str(error).replace(order.connection["api_key"], "********")}
+        return {"refused": str(error)}
     return {"result": report.to_dict()}
 
 
@@ -467,8 +505,8 @@ def _subject(report: RunReport) -> tuple[object, ...]:
 def death_message(report: RunReport) -> str:
     """What is said of a run that no guardian could bring to its end."""
     return (
-        f"The process that guarded run {report.run_id} has died. Resolve the run with: "
-        f"{recover_command(report, 'rollback')}"
+        f"The process that guarded run {report.run_id} has died. To see what is open, and what can be done: "
+        f"{recover_command(report, 'list')}"
     )
 
 

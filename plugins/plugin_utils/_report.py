@@ -51,6 +51,8 @@ OUTCOMES = (
     "not_started",
 )
 GOOD_OUTCOMES = frozenset({"ok", "untouched"})
+# Something was begun on the machine and has not come to its end: only a rollback proves what is on its disk.
+_UNFINISHED_OUTCOMES = frozenset({"maintaining", "rolling_back", "rollback_failed"})
 CLOSED = ("ok", "restored")
 RECONNECTS = ("answers", "silent")
 PHASES = ("snapshot", "maintenance", "rollback", "reconnect")
@@ -146,6 +148,11 @@ class MachineReport:
         """Whether there is, or may be, a snapshot of this controller's run that is not closed."""
         may_exist = self.snapshot.id is not None or self.snapshot.status in ("pending", "timed_out", "unsure")
         return may_exist and self.closed is None and not self.is_anothers
+
+    @property
+    def is_owed_rollback(self) -> bool:
+        """Whether it is open, and to be put back. All others that are open need only be closed."""
+        return self.is_open and self.outcome in _UNFINISHED_OUTCOMES
 
 
 @dataclass

@@ -129,10 +129,15 @@ def outcome_lines(report: RunReport, width: int) -> list[str]:
     return lines + wrap_in_debug(sentence, width, len(OUTCOME_TEXTS))
 
 
-def recover_command(report: RunReport, action: str) -> str:
-    """The command line that lists, rolls back or keeps the run, but for what other controllers of it maintain."""
+def recover_command(report: RunReport, action: str, besides: Sequence[MachineReport] = ()) -> str:
+    """The command line that lists, rolls back or keeps the run.
+
+    It leaves out the machines C(besides), and those that other controllers of the run maintain.
+    """
     prefix = {} if report.prefix == DEFAULT_PREFIX else {"recover_prefix": report.prefix}
-    limit, others = report.limit, [machine.host for machine in report.machines if machine.is_anothers]
+    left_out = {machine.host for machine in besides}
+    limit = report.limit
+    others = [machine.host for machine in report.machines if machine.is_anothers or machine.host in left_out]
     if others:
         limit = limit or "all"
         between = ":" if ":" in limit and "," not in limit else ","
@@ -371,16 +376,39 @@ def names(machines: Sequence[MachineReport]) -> str:
     return f"{hosts} and {left} more" if left > 0 else hosts
 
 
+def rollback_command(report: RunReport) -> str | None:
+    """The command line that puts back the machines that are owed a rollback, and no other; None when there are none."""
+    owed, well = _open_machines(report)
+    return recover_command(report, "rollback", besides=well) if owed else None
+
+
+def keep_command(report: RunReport) -> str | None:
+    """The command line that closes the run on the other open machines; None when there are none."""
+    owed, well = _open_machines(report)
+    return recover_command(report, "keep", besides=owed) if well else None
+
+
 def commands_to_resolve(report: RunReport) -> list[tuple[str, str]]:
     """What can be done with a run that is open, each with its command line."""
-    return [
-        (what, recover_command(report, action))
-        for what, action in (
-            ("To see what is open", "list"),
-            ("To put these machines back to their snapshots", "rollback"),
-            ("To keep them as they are", "keep"),
-        )
-    ]
+    owed, well = _open_machines(report)
+    commands = [("To see what is open", recover_command(report, "list"))]
+    rollback, keep = rollback_command(report), keep_command(report)
+    if rollback:
+        whom = f"put {names(owed)} back" if well else "put these machines back to their snapshots"
+        commands.append((f"To {whom}, which destroys what has changed on their disks since", rollback))
+        if not well:
+            commands.append(("To keep them as they are", recover_command(report, "keep")))
+    if keep:
+        whom = f"on {names(well)} and leave them as they are" if owed else "and leave these machines as they are"
+        commands.append((f"To close the run {whom}", keep))
+    return commands
+
+
+def _open_machines(report: RunReport) -> tuple[list[MachineReport], list[MachineReport]]:
+    """Those that are owed a rollback, and those that need only be closed."""
+    open_machines = [machine for machine in report.machines if machine.is_open]
+    owed = [machine for machine in open_machines if machine.is_owed_rollback]
+    return owed, [machine for machine in open_machines if not machine.is_owed_rollback]
 
 
 def _span(span: Span) -> list[str]:

@@ -96,6 +96,19 @@ def test_one_host_maintains_all_others_in_a_loop(controller: Controller, more: T
     controller.check(controller.maintain(plays), {"web1": FAILED, "web2": FAILED, "web3": OK})
 
 
+def test_delegated_to_nobody_else(controller: Controller) -> None:
+    """Where the template is omitted, the task is for the machine itself."""
+    maybe: Task = {
+        "name": "Maybe elsewhere",
+        "ansible.builtin.raw": "true",
+        "delegate_to": "{{ somewhere | default(omit) }}",
+    }
+    loop = {**maybe, "delegate_to": "{{ item.on | default(omit) }}", "loop": [{"on": "web1"}, {}]}
+    tasks = [loop, maybe, {**maybe, "when": only("web1")}, {**maybe, "run_once": True}]
+    run = controller.maintain([play(INSTALL, *tasks)])
+    controller.check(run, dict.fromkeys(WEB, OK))
+
+
 def test_delegated_task_fails_in_secret(controller: Controller) -> None:
     other: Task = {
         "name": "Change the neighbour",
@@ -112,6 +125,14 @@ def test_delegated_to_localhost_it_fails_for_its_own_host_alone(controller: Cont
     run = controller.maintain([play(INSTALL, drain)], waves=1, max_failures=1)
     report = controller.check(run, {"web1": FAILED, "web2": OK, "web3": OK})
     assert report["problems"] == []
+
+
+def test_failure_is_not_made_well_by_clearing_errors_in_its_always(controller: Controller) -> None:
+    clear: Task = {"name": "Forget it", "ansible.builtin.meta": "clear_host_errors"}
+    block: Task = {"name": "Try", "block": [fail("web2")], "always": [START, clear]}
+    run = controller.maintain([play(INSTALL, block)])
+    report = controller.check(run, {"web1": OK, "web2": LOST, "web3": OK})
+    assert [child["rc"] for child in report["children"]] == [0]
 
 
 def test_include_that_failed_is_not_made_well_by_clearing_errors(controller: Controller) -> None:
@@ -240,6 +261,18 @@ def test_playbook_that_breaks_between_waves_touches_nothing(controller: Controll
     assert controller.simulator.done_counts()["creates"] == 1
 
 
+def test_key_is_not_told_when_its_file_breaks_between_waves(controller: Controller) -> None:
+    """Ansible shows the lines around a mistake."""
+    variables = f"paperspace_connection:\n  api_key: {controller.simulator.key}\n"
+    secret = controller.ansible.write("secret.yml", variables)
+    spoil = {"name": "Spoil", "ansible.builtin.shell": f"echo \"  retries: 'a' b\" >> {secret}", "connection": "local"}
+    plays = [play(INSTALL, {**spoil, "delegate_to": "localhost"})]
+    run = controller.maintain(plays, "-e", f"@{secret}", waves=1)
+    secret.unlink()
+    report = controller.check(run, {"web1": OK, "web2": NOT_STARTED, "web3": NOT_STARTED})
+    assert "api_key: ********" in report["problems"][0]
+
+
 def test_hosts_that_the_inventory_has_lost_are_not_taken_for_verified(controller: Controller) -> None:
     inventory, task = forget(controller, *WEB)
     playbooks = [
@@ -277,12 +310,12 @@ def test_tags_that_no_task_has_leave_all_untouched(controller: Controller) -> No
     controller.check(run, dict.fromkeys(WEB, UNTOUCHED))
 
 
-def with_localhost(controller: Controller) -> Any:
+def with_localhost(controller: Controller, listed: str = "localhost ansible_connection=local") -> Any:
     """An inventory of the machines in which localhost is listed too."""
     folder = controller.folder / "inventory"
     folder.mkdir()
     (folder / "machines.yml").symlink_to(controller.simulator.inventory)
-    (folder / "here").write_text("localhost ansible_connection=local\n")
+    (folder / "here").write_text(f"{listed}\n")
     return folder
 
 
@@ -294,10 +327,28 @@ def test_localhost_in_the_inventory(controller: Controller) -> None:
     assert (controller.folder / "drained").read_text() == "drained\n"
 
 
-def test_localhost_in_the_inventory_and_a_play_on_all(controller: Controller) -> None:
+@pytest.mark.parametrize(
+    "listed",
+    ["localhost ansible_connection=local", "127.0.0.1 ansible_connection=local", "[localhost]\ndb1"],
+    ids=["localhost", "address", "group"],
+)
+def test_localhost_in_the_inventory_and_a_play_on_all(controller: Controller, listed: str) -> None:
     """Without a play that needs it, localhost stays out of the plays on all hosts, as the limit says."""
-    run = controller.maintain([play(INSTALL, hosts="all")], inventory=with_localhost(controller))
+    run = controller.maintain([play(INSTALL, hosts="all")], inventory=with_localhost(controller, listed))
     controller.check(run, dict.fromkeys(WEB, OK))
+
+
+def test_localhost_in_the_inventory_is_only_for_the_playbook_that_needs_it(controller: Controller) -> None:
+    tell: Task = {"name": "Tell", "ansible.builtin.debug": {"msg": "It begins."}}
+    playbooks = [
+        controller.ansible.write("maintenance.yml", [play(INSTALL, hosts="all")]),
+        controller.ansible.write(
+            "verify.yml", [{"hosts": "localhost", "gather_facts": False, "tasks": [tell]}, play(START)]
+        ),
+    ]
+    run = controller.maintain(playbooks, inventory=with_localhost(controller))
+    controller.check(run, dict.fromkeys(WEB, OK))
+    assert "It begins." in run.output
 
 
 def test_first_play_on_localhost_fails(controller: Controller) -> None:

@@ -113,6 +113,12 @@ def test_05_play_after_the_lost_batch_is_missed_by_the_earlier_ones(controller: 
     controller.check(run, fates(INCOMPLETE, UNREACHABLE, UNTOUCHED))
 
 
+@pytest.mark.parametrize("hosts", ["web:canary", "web[0:2]"], ids=["unknown_group", "slice"])
+def test_05_batches_that_never_come_miss_their_play(controller: Controller, hosts: str) -> None:
+    run = controller.maintain([play(INSTALL), play(fail("web1"), hosts=hosts, serial=1)])
+    controller.check(run, fates(FAILED, INCOMPLETE, INCOMPLETE))
+
+
 def test_06_one_of_a_batch_fails_and_the_other_is_unreachable(controller: Controller) -> None:
     run = controller.maintain([play(INSTALL, fail("web1"), cut_off("web2"), serial=2)])
     controller.check(run, fates(FAILED, UNREACHABLE, UNTOUCHED))
@@ -345,7 +351,7 @@ def test_23_restore_of_one_machine_fails(controller: Controller) -> None:
     assert controller.snapshot_names()["web3"] == [f"maint-{run_id}-restored"]
     assert "NOT proven to be rolled back" in run.message
     [error] = [error for error in run.errors() if error.startswith("[web2]")]
-    command = json.loads(error.partition(" => ")[2])["msg"].partition("Resolve the run with: ")[2]
+    command = json.loads(error.partition(" => ")[2])["msg"].partition("on its disk since: ")[2]
     controller.check_secrecy(run)
 
     controller.simulator.clear_faults()
@@ -353,6 +359,31 @@ def test_23_restore_of_one_machine_fails(controller: Controller) -> None:
     assert controller.snapshot_names()["web2"] == [f"maint-{run_id}-restored"]
     assert controller.disks()["web2"] == run.fleet["web2"]
     assert controller.restored() == ["web3", "web2"]
+
+
+def test_23_snapshot_of_a_machine_that_came_through_cannot_be_closed(controller: Controller) -> None:
+    """What is told to be done about it loses nothing of the maintenance."""
+    machine_id = controller.simulator.ids()["web1"]
+    controller.simulator.add_fault("status", method="PUT", machine_id=machine_id, status=403)
+    fault = {"path": ".*/restore", "method": "POST", "machine_id": controller.simulator.ids()["web2"]}
+    controller.simulator.add_fault("event", state="error", **fault)
+    run = controller.maintain([play(INSTALL, fail("web2"))])
+    report = run.report()
+    assert [each["outcome"] for each in report["machines"]] == ["ok", "rollback_failed", "ok"]
+    assert report["machines"][0]["close_error"]
+    assert run.rc != 0
+    [error] = [error for error in run.errors() if error.startswith("[web1]")]
+    message = json.loads(error.partition(" => ")[2])["msg"]
+    assert "recover_action=rollback" not in message
+    command = message.partition("To close its run and leave it as it is: ")[2]
+
+    controller.simulator.clear_faults()
+    assert controller.start("sh", "-c", command).wait().rc == 0
+    name = f"maint-{report['run_id']}"
+    found = controller.snapshot_names()
+    assert [found[host] for host in ("web1", "web2", "web3")] == [[f"{name}-ok"], [name], [f"{name}-ok"]]
+    assert controller.restored() == []
+    assert (controller.disk("web1") / "opt/app/version").read_text() == "2.0\n"
 
 
 def test_23_answer_to_a_restore_is_lost(controller: Controller) -> None:

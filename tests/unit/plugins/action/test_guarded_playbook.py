@@ -42,7 +42,7 @@ def failure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_command_is_for_the_whole_run_when_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert failure(tmp_path, monkeypatch).endswith(f"recover -e recover_run_id={RUN} -e recover_action=rollback")
+    assert failure(tmp_path, monkeypatch).endswith(f"recover -e recover_run_id={RUN} -e recover_action=list")
 
 
 def test_command_leaves_out_what_another_controller_maintains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ class Stage:
         monkeypatch.setattr(self.callback._display, "warning", lambda text, *args, **kwargs: self.warnings.append(text))
         monkeypatch.setattr(self.callback._display, "error", lambda text, *args, **kwargs: self.errors.append(text))
         # It replaces what Ansible has.
-        for name in ("__init__", "mark_host_failed"):
+        for name in ("__init__", "mark_host_failed", "clear_host_errors"):
             monkeypatch.setattr(PlayIterator, name, getattr(PlayIterator, name))
         for module_name, name in guard_ledger.LEFT_BY_NO_LOG:
             with contextlib.suppress(ImportError, AttributeError):
@@ -325,6 +325,80 @@ def test_failure_that_is_forgiven_stands(stage: Stage) -> None:
     assert stage.verdicts == "incomplete failed untouched"
 
 
+CLEAR = {"name": "Mend", "debug": {"msg": "mended"}}
+FORGIVING = {"block": [TASK], "always": [CLEAR]}
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        FORGIVING,
+        # The rescue around it does not come to its turn.
+        {"block": [FORGIVING, TASK], "rescue": [TASK]},
+        {"block": [{"block": [FORGIVING]}]},
+        {"block": [TASK], "rescue": [FORGIVING]},
+        {"block": [TASK], "rescue": [TASK], "always": [CLEAR]},
+    ],
+)
+def test_failure_that_is_forgiven_before_the_host_is_given_up_stands(stage: Stage, block: dict[str, Any]) -> None:
+    """clear_host_errors in the always of its block, or in one that another host is in."""
+    play = stage.play(tasks=[block, TASK])
+    stage.start(play)
+    iterator = stage.begin(play)
+    while (task := stage.next(iterator, "b")).name != "Mend":
+        stage.fail(iterator, "b", task)
+    assert stage.events("lost") == []
+    for name in HOSTS:
+        iterator.clear_host_errors(stage.host(name))
+    stage.run(iterator, *HOSTS)
+    stage.finish()
+    assert stage.events("end")[0]["ended"] == ["a", "b", "c"]
+    assert stage.verdicts == "ok failed ok"
+
+
+def test_failure_that_is_forgiven_when_its_always_is_over_stands(stage: Stage) -> None:
+    """The host has no task any more when another comes to clear_host_errors."""
+    play = stage.play(tasks=[FORGIVING, TASK])
+    stage.start(play)
+    iterator = stage.begin(play)
+    stage.fail(iterator, "b", stage.next(iterator, "b"))
+    stage.run(iterator, "b")
+    iterator.clear_host_errors(stage.host("b"))
+    stage.run(iterator, *HOSTS)
+    stage.finish()
+    assert stage.verdicts == "ok failed ok"
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_failure_that_is_rescued_needs_no_forgiveness(stage: Stage, has_ended: bool) -> None:
+    play = stage.play(tasks=[{"block": [{"block": [TASK]}], "rescue": [CLEAR], "always": [TASK]}, TASK])
+    stage.start(play)
+    iterator = stage.begin(play)
+    stage.fail(iterator, "b", stage.next(iterator, "b"))
+    stage.next(iterator, "b")
+    if has_ended:
+        stage.next(iterator, "b")
+    iterator.clear_host_errors(stage.host("b"))
+    stage.run(iterator, *HOSTS)
+    stage.finish()
+    assert stage.events("lost") == []
+    assert stage.verdicts == "ok ok ok"
+
+
+def test_failure_that_is_forgiven_in_a_handler_of_its_rescue_is_rescued(stage: Stage) -> None:
+    play = stage.play(tasks=[{"block": [TASK], "rescue": [CLEAR]}])
+    stage.start(play)
+    iterator = stage.begin(play)
+    stage.fail(iterator, "b", stage.next(iterator, "b"))
+    # As flush_handlers does it.
+    state = iterator.get_state_for_host("b")
+    state.pre_flushing_run_state, state.run_state = state.run_state, IteratingStates.HANDLERS
+    iterator.clear_host_errors(stage.host("b"))
+    stage.run(iterator, *HOSTS)
+    stage.finish()
+    assert stage.verdicts == "ok ok ok"
+
+
 def test_task_that_runs_once_is_for_all(stage: Stage) -> None:
     play = stage.play(tasks=[{**TASK, "run_once": True}])
     stage.start(play)
@@ -504,6 +578,50 @@ def test_delegated_task_that_is_skipped_touches_nobody(stage: Stage, target: str
     assert stage.verdicts == "ok untouched untouched"
 
 
+def omitted(name: str, task: Any, **content: Any) -> Any:
+    """The result of a task whose template was omitted: Ansible has made the task so."""
+    done = task.copy()
+    done.delegate_to = None
+    return result(name, done, **content)
+
+
+def test_template_that_is_omitted_leaves_the_task_with_its_host(stage: Stage) -> None:
+    play = stage.play(tasks=[{**TASK, "delegate_to": "{{ other | default(omit) }}"}])
+    stage.start(play)
+    iterator = stage.begin(play)
+    tasks = {name: stage.next(iterator, name) for name in HOSTS}
+    stage.callback.v2_runner_on_ok(omitted("a", tasks["a"]))
+    stage.callback.v2_runner_on_skipped(omitted("b", tasks["b"], skipped=True))
+    iterator.mark_host_failed(stage.host("c"))
+    stage.callback.v2_runner_on_failed(omitted("c", tasks["c"], msg="No."))
+    stage.run(iterator, "a", "b")
+    stage.finish()
+    assert [line["targets"] for line in stage.events("delegated")] == [[], [], []]
+    assert stage.events("failed")[0]["targets"] == []
+    assert stage.verdicts == "ok ok failed"
+
+
+def test_template_that_is_omitted_for_an_unreachable_host(stage: Stage) -> None:
+    dummy, task = delegated(stage, "{{ other | default(omit) }}")
+    stage.callback.v2_runner_on_unreachable(omitted("a", task, msg="Timeout.", unreachable=True))
+    assert stage.verdicts == "unreachable untouched untouched"
+
+
+@pytest.mark.parametrize(
+    ("targets", "verdicts"), [(["b", None], "ok ok untouched"), ([None], "ok untouched untouched")]
+)
+def test_template_that_is_omitted_for_items(stage: Stage, targets: list[str | None], verdicts: str) -> None:
+    """Of the loop itself, the task still has the template."""
+    iterator, task = delegated(stage, "{{ item | default(omit) }}", loop=["one", "two"])
+    for target in targets:
+        item = result("a", task, target) if target else omitted("a", task)
+        stage.callback.v2_runner_item_on_ok(item)
+    stage.callback.v2_runner_on_ok(result("a", task, results=[{}, {}]))
+    stage.run(iterator, "a")
+    stage.finish()
+    assert stage.verdicts == verdicts
+
+
 def test_delegated_task_that_fails_is_the_trouble_of_both(stage: Stage) -> None:
     iterator, task = delegated(stage, "{{ other }}")
     iterator.mark_host_failed(stage.host("a"))
@@ -612,6 +730,21 @@ def test_hosts_of_a_play_do_not_depend_on_those_that_are_left(stage: Stage) -> N
     assert stage.events("playbook")[0]["ahead"][0]["hosts"] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("hosts", ["all:later", "all:!later", "all[0:2]", ["all", "later"]])
+@pytest.mark.filterwarnings("ignore")
+def test_play_that_has_begun_is_for_the_hosts_that_it_has_now(stage: Stage, hosts: Any) -> None:
+    """Also for those of its batches that never come."""
+    first, second = stage.play(), stage.play(hosts, serial=1)
+    stage.start(first, second)
+    stage.run(stage.begin(first), *HOSTS)
+    stage.inventory.restrict_to_hosts([stage.host("a")])
+    iterator = stage.begin(second)
+    stage.fail(iterator, "a", stage.next(iterator, "a"))
+    stage.finish()
+    assert stage.events("play")[1]["hosts"] == ["a", "b", "c"]
+    assert stage.verdicts == "failed incomplete incomplete"
+
+
 # Whatever happens, the playbook goes on.
 
 
@@ -694,6 +827,32 @@ def test_iterator_that_it_does_not_understand(stage: Stage, monkeypatch: pytest.
     stage.finish()
     assert not stage.path.exists()
     assert stage.verdicts == "incomplete incomplete incomplete"
+
+
+def test_state_that_it_does_not_understand(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    play = stage.play()
+    stage.start(play)
+    iterator = stage.begin(play)
+    stage.fail(iterator, "a", stage.next(iterator, "a"))
+    monkeypatch.setattr(guard_ledger, "FailedStates", None)
+    iterator.clear_host_errors(stage.host("a"))
+    assert not iterator.is_failed(stage.host("a"))
+    assert not stage.path.exists()
+    assert len(stage.warnings) == 1
+
+
+@pytest.mark.parametrize("name", ["mark_host_failed", "clear_host_errors"])
+def test_release_of_ansible_without_what_it_watches(blank: Stage, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    before = PlayIterator.__init__
+    monkeypatch.delattr(PlayIterator, name)
+    blank.enable(str(blank.path))
+    assert PlayIterator.__init__ is before
+    play = blank.play()
+    blank.start(play)
+    blank.run(blank.begin(play), *HOSTS)
+    blank.finish()
+    assert not blank.path.exists()
+    assert len(blank.warnings) == 1
 
 
 # How it begins.

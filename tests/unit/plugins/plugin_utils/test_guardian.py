@@ -38,11 +38,13 @@ from ansible_collections.community.paperspace.plugins.plugin_utils._guardian imp
     World,
     hosts_of_plays,
     left_report,
+    localhost_is_listed,
     order_line,
 )
 from ansible_collections.community.paperspace.plugins.plugin_utils._report import (
     ChildReport,
     MachineReport,
+    Reason,
     RunReport,
     SnapshotReport,
     Span,
@@ -362,7 +364,7 @@ def main():
         print(script.get("syntax", "fine"))
         return 4 if "syntax" in script else 0
     if "--list-hosts" in sys.argv:
-        for play in script["plays"]:
+        for play in script["plays"] if isinstance(script["plays"], list) else script["plays"][sys.argv[-1]]:
             print(f"    hosts ({len(play)}):")
             for host in play:
                 print(f"      {host}")
@@ -370,6 +372,9 @@ def main():
     with open(os.environ["COMMUNITY_PAPERSPACE_GUARD_LEDGER"], "w") as ledger:
         for number, line in enumerate(script["ledger"]):
             print(json.dumps({"n": number, **line}), file=ledger, flush=True)
+    if "later" in script:
+        with open(os.environ["SCRIPT"], "w") as stream:
+            json.dump({**script, **script["later"]}, stream)
     for text in script.get("says", ()):
         print(text)
     if script.get("background"):
@@ -427,7 +432,7 @@ class Starter:
         self.output = b""
 
     def script(self, **script: Any) -> None:
-        """What ansible-playbook is to do; all is well unless told otherwise."""
+        """What ansible-playbook is to do, and once a playbook has run; all is well unless told otherwise."""
         script.setdefault("ledger", ledger(web1="ok", web2="ok"))
         (self.folder / "script.json").write_text(json.dumps(script), encoding="utf-8")
 
@@ -636,17 +641,83 @@ def test_playbook_that_is_wrong_is_refused(starter: Starter) -> None:
         ([["web1", "web2"], ["localhost"]], [*HOSTS, "localhost"]),
         # Nobody needs it, and the limit leaves it out.
         ([["web1", "localhost"]], [*HOSTS]),
-        ([["web1", "localhost"], ["localhost"]], None),
+        ([["web1", "localhost"], ["localhost"]], "localhost"),
+        # It can have other names.
+        ([["web1", "web2"], ["127.0.0.1"]], [*HOSTS, "localhost"]),
+        ([["web1", "::1"]], [*HOSTS]),
+        ([["web1", "127.0.0.1"], ["127.0.0.1"]], "127.0.0.1"),
+        ([["web1", "::1"], ["web2", "localhost"], ["::1"]], "::1, localhost"),
+        # A group localhost has other machines in it.
+        ([["web1", "db1"], ["db1"]], [*HOSTS]),
+        ([["web1"], ["db1", "localhost"], ["localhost"]], "db1, localhost"),
     ],
 )
-def test_localhost_that_is_in_the_inventory(starter: Starter, plays: list[list[str]], limit: list[str] | None) -> None:
+def test_localhost_that_is_in_the_inventory(starter: Starter, plays: list[list[str]], limit: list[str] | str) -> None:
     starter.script(plays=plays)
     last = starter.run(starter.order(localhost_is_listed=True))
-    if limit is None:
-        assert "localhost is in the inventory, and patch.yml has a play on it together" in last["refused"]
+    if isinstance(limit, str):
+        assert f"{limit} is in the inventory, and patch.yml has a play on it together" in last["refused"]
+        assert f"(hosts: all:!{limit.replace(', ', ':!')})" in last["refused"]
     else:
         assert outcomes(last) == ALL_OK
         assert starter.commands[-1] == ["patch.yml", limit]
+
+
+@LINUX
+def test_localhost_that_is_in_the_inventory_is_for_the_playbook_that_needs_it(starter: Starter) -> None:
+    starter.report.playbooks = ["patch.yml", "verify.yml"]
+    plays = {"patch.yml": [["web1", "web2", "localhost"]], "verify.yml": [["localhost"], ["web1", "web2"]]}
+    starter.script(plays=plays)
+    assert outcomes(starter.run(starter.order(localhost_is_listed=True))) == ALL_OK
+    assert starter.commands[-2:] == [["patch.yml", [*HOSTS]], ["verify.yml", [*HOSTS, "localhost"]]]
+
+
+@LINUX
+def test_localhost_that_is_in_the_inventory_is_left_out_as_soon_as_the_playbook_does_not_need_it(
+    starter: Starter,
+) -> None:
+    starter.report.wave_sizes = [1, 1]
+    later = {"plays": [["web1", "web2", "localhost"]]}
+    starter.script(plays=[["localhost"], ["web1", "web2"]], later=later)
+    assert outcomes(starter.run(starter.order(localhost_is_listed=True))) == ALL_OK
+    ran = [limit for dummy, limit in starter.commands if len(limit) == 1 or limit[1:] == ["localhost"]]
+    assert ran[0] == ["web1", "localhost"]
+    assert ran[-1] == ["web2"]
+
+
+@LINUX
+def test_what_is_known_of_localhost_stays_when_plays_cannot_be_listed_again(starter: Starter) -> None:
+    starter.report.wave_sizes = [1, 1]
+    starter.script(plays=[["localhost"], ["web1", "web2"]], later={"plays": None})
+    assert outcomes(starter.run(starter.order(localhost_is_listed=True))) == ALL_OK
+    assert starter.commands[-1] == ["patch.yml", ["web2", "localhost"]]
+
+
+@LINUX
+def test_play_on_some_machines_and_localhost_is_on_localhost_alone_in_no_wave(starter: Starter) -> None:
+    starter.report.wave_sizes = [1, 1]
+    starter.script(plays=[["web1", "localhost"]])
+    assert outcomes(starter.run(starter.order(localhost_is_listed=True))) == ALL_OK
+    # Those that list the hosts of plays have all.
+    listing = [*HOSTS, "localhost"]
+    assert {len(limit) for dummy, limit in starter.commands if limit != listing} == {1, 2}
+    assert [limit for dummy, limit in starter.commands].count(listing) == 2
+    assert starter.commands[-1] == ["patch.yml", ["web2"]]
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ({}, False),
+        ({"all": ["web1", "local"], "web": ["web1"]}, False),
+        ({"all": ["web1", "localhost"]}, True),
+        ({"all": ["web1", "127.0.0.1"]}, True),
+        ({"all": ["web1", "::1"]}, True),
+        ({"all": ["web1", "db1"], "localhost": ["db1"]}, True),
+    ],
+)
+def test_localhost_is_listed_under_each_of_its_names(groups: dict[str, list[str]], expected: bool) -> None:
+    assert localhost_is_listed(groups) is expected
 
 
 @LINUX
@@ -719,6 +790,64 @@ def test_starter_that_does_not_read_does_not_keep_it_from_its_work(starter: Star
     assert process.wait(PATIENCE) == 0
     report = load_report(starter.reports / f"{RUN}.json")
     assert [machine.outcome for machine in report.machines] == ["rolled_back", "ok"]
+
+
+def assert_secret(starter: Starter, last: Mapping[str, Any]) -> None:
+    """What is said to the starter, C(Starter.end) has looked at."""
+    assert "********" in json.dumps(last)
+    assert {path.suffix for path in starter.reports.iterdir()} == {".json", ".md", ".html", ".log"}
+    for path in starter.reports.iterdir():
+        assert KEY not in path.read_text(encoding="utf-8"), path
+
+
+@LINUX
+def test_secret_is_not_told_of_the_check_of_a_later_wave(starter: Starter) -> None:
+    """Of a file that is wrong, Ansible shows the lines around the mistake."""
+    starter.report.wave_sizes = [1, 1]
+    syntax = f"ERROR! mapping values are not allowed\n  api_key: {KEY}\n{'x ' * 2000}"
+    starter.script(later={"syntax": syntax})
+    last = starter.run()
+    assert outcomes(last) == [("ok", "ok"), ("not_started", None)]
+    assert "api_key: ********" in last["result"]["problems"][0]
+    assert_secret(starter, last)
+
+
+@LINUX
+def test_secret_is_not_half_told(starter: Starter) -> None:
+    """Where the text is cut."""
+    starter.script(syntax=f"{'x' * (1500 - len(KEY) // 2)}{KEY}{'x' * 1500}")
+    last = starter.run()
+    assert "x***" in last["refused"]
+    assert KEY[:4] not in last["refused"]
+
+
+@LINUX
+def test_secret_is_not_told_of_a_defect_of_the_guard(starter: Starter) -> None:
+    setup = f"""
+from ansible_collections.community.paperspace.plugins.plugin_utils import _guard
+judge = _guard.judge
+def fail_once(*args):
+    _guard.judge = judge
+    raise KeyError({KEY!r})
+_guard.judge = fail_once
+"""
+    last = starter.run(setup=setup)
+    assert "The guard failed: KeyError: '********'" in last["result"]["problems"]
+    assert_secret(starter, last)
+
+
+def test_secret_is_in_nothing_that_is_kept(starter: Starter) -> None:
+    world = World(starter.order(), Stop(), SimpleNamespace(say=print))  # type: ignore[arg-type]
+    machine = starter.report.machines[0]
+    machine.reason, machine.times = Reason("web1", None, f"no {KEY}"), {"snapshot": Span(1.0)}
+    starter.report.recover_variables = {"key": KEY}
+    assert world.save(starter.report)
+    for path in (starter.work / "state", *starter.reports.iterdir()):
+        assert KEY not in path.read_text(encoding="utf-8"), path
+    left = left_report(starter.order())
+    assert left
+    assert left.machines[0].times == machine.times
+    assert left.machines[0].reason == Reason("web1", None, "no ********")
 
 
 @LINUX
@@ -900,7 +1029,7 @@ def test_successor_does_nothing_by_the_report_of_another(starter: Starter) -> No
         last = starter.run(starter.order(is_successor=True), LEFT)
         # What its own had begun is ended all the same.
         assert playbook.wait(PATIENCE) == -signal.SIGTERM
-    assert last["refused"].startswith(f"The process that guarded run {RUN} has died. Resolve the run with: ")
+    assert last["refused"].startswith(f"The process that guarded run {RUN} has died. To see what is open, ")
     assert starter.state["writes"] == []
     assert load_report(starter.reports / f"{RUN}.json").to_dict() == other.to_dict()
 

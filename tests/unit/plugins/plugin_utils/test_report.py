@@ -804,10 +804,13 @@ def test_what_to_do_has_the_commands_of_recover() -> None:
     commands = [token.content.strip() for token in tokens if token.type == "fence" and token.info == "shell"]
     assert commands == [
         # The documented way to make them.
-        recover_command(RUN, action, ["hosts.yml", "web1,web2,"], "web*:!web9", {"recover_hosts": "web"})
-        for action in ("list", "rollback", "keep")
+        recover_command(RUN, action, ["hosts.yml", "web1,web2,"], limit, {"recover_hosts": "web"})
+        for action, limit in (("list", "web*:!web9"), ("rollback", "web*:!web9:!web5"), ("keep", "web*:!web9:!web3"))
     ]
-    assert "The run is still open on 2 machines: web3, web5." in shown(tokens, "paragraph_open")
+    paragraphs = shown(tokens, "paragraph_open")
+    assert "The run is still open on 2 machines: web3, web5." in paragraphs
+    assert "To put web3 back, which destroys what has changed on their disks since:" in paragraphs
+    assert "To close the run on web5 and leave them as they are:" in paragraphs
     assert "As long as the run goes on" not in story().to_markdown()
 
 
@@ -815,8 +818,22 @@ def test_the_commands_name_a_prefix_that_is_not_the_usual_one() -> None:
     report = RunReport(RUN, prefix="my own-", machines=[machine(snapshot=SnapshotReport("ss1"))])
     tokens = parsed(report)
     commands = [token.content.strip() for token in tokens if token.type == "fence"]
-    assert commands[1] == recover_command(RUN, "rollback", variables={"recover_prefix": "my own-"})
+    assert commands[1] == recover_command(RUN, "keep", variables={"recover_prefix": "my own-"})
     assert any("As long as the run goes on" in text for text in shown(tokens, "paragraph_open"))
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_only_what_is_unfinished_is_to_be_rolled_back(outcome: str) -> None:
+    """Whoever pastes the command for a machine that came through must not lose what was done to it."""
+    report = RunReport(RUN, status="failed", machines=[machine("web1", outcome, snapshot=SnapshotReport("ss1", OPEN))])
+    is_unfinished = outcome in ("maintaining", "rolling_back", "rollback_failed")
+    assert (_report_text.rollback_command(report) is not None) == is_unfinished
+    assert (_report_text.keep_command(report) is None) == is_unfinished
+    actions = [shlex.split(command)[-1] for _what, command in _report_text.commands_to_resolve(report)]
+    kept = ["rollback", "keep"] if is_unfinished else ["keep"]
+    assert actions == [f"recover_action={action}" for action in ("list", *kept)]
+    report.machines[0].closed = "ok"
+    assert _report_text.rollback_command(report) is _report_text.keep_command(report) is None
 
 
 def shared_report(limit: str | None = None, other: str = "web2") -> RunReport:
