@@ -265,9 +265,13 @@ def test_rulebook_rolls_back_only_where_the_user_says_so() -> None:
     template = NativeEnvironment(undefined=jinja2.StrictUndefined).from_string(playbook["extra_vars"]["recover_action"])
     failed, restore = {"name": "snapshot-create"}, {"name": "snapshot-restore"}
     assert template.render(event=failed) == "list"
-    assert template.render(event=failed, recover_action="rollback") == "rollback"
-    assert template.render(event=failed, recover_action="keep") == "keep"
-    assert template.render(event=restore, recover_action="rollback") == "list"
+    run = {"recover_run_id": "20260131T235959Z-1a2b"}
+    assert template.render(event=failed, recover_action="rollback", **run) == "rollback"
+    assert template.render(event=failed, recover_action="keep", **run) == "keep"
+    assert template.render(event=restore, recover_action="rollback", **run) == "list"
+    # Else it would be whatever run is the only open one.
+    assert template.render(event=failed, recover_action="rollback", recover_run_id="") == "list"
+    assert template.render(event=failed, recover_action="rollback") == "list"
 
 
 def test_rulebook_gives_its_source_good_options() -> None:
