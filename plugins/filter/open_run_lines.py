@@ -72,7 +72,7 @@ def open_run_lines(
             f"Run {run['run_id']}, begun {run['began']}",
             f"Snapshots named {run['name']}",
             *outcome_table([_row(machine) for machine in run["machines"]], seconds=False),
-            "To put these machines back to their snapshots:",
+            "To put them back, which destroys what has changed on disk since:",
             "  " + recover_command(run["run_id"], "rollback", inventory, limit, variables),
             "To keep them as they are:",
             "  " + recover_command(run["run_id"], "keep", inventory, limit, variables),

@@ -45,6 +45,8 @@ options:
     description:
       - The snapshots again, with O(community.paperspace.paperspace_snapshot_info#module:proof). When not set, all are
         taken as proven.
+      - One that has another name here than the open one of the run is not acted on. Only where the name says that the
+        run was closed as O(action) closes it, its machine still is C(due).
     type: list
     elements: dict
 """
@@ -80,7 +82,8 @@ from ansible_collections.community.paperspace.plugins.module_utils._names import
 )
 from ansible_collections.community.paperspace.plugins.module_utils._reading import group
 
-ACTIONS = ("rollback", "keep")
+# What can be done with a run, and the outcome that closes it then.
+ACTIONS = {"rollback": "restored", "keep": "ok"}
 
 
 def recovery_plan(
@@ -126,7 +129,7 @@ def recovery_plan(
         if problem:
             plan["refused"].append({**entry, "status": "open", "error": problem, "is_unusable": False})
             continue
-        where, more = _judged(entry["id"], proof_by_id)
+        where, more = _judged(entry["id"], proof_by_id, action, run_name(prefix, plan["run_id"]))
         plan[where].append({**entry, **more})
     return plan
 
@@ -135,7 +138,10 @@ def _problems(action: str, found: Sequence[Mapping[str, Any]], opened: Sequence[
     """Why the names alone forbid it for a machine."""
     if len(found) > 1:
         ids = ", ".join(str(snapshot["id"]) for snapshot in found)
-        yield f"It has several snapshots of this run: {ids}. Nothing was done to it. Delete all but one by their ids."
+        yield (
+            f"It has several snapshots of this run: {ids}. Nothing was done to it. "
+            "Delete all but the one that is meant, by their ids."
+        )
     newer = opened[0]["newer"]
     if action == "rollback" and newer:
         yield (
@@ -144,13 +150,23 @@ def _problems(action: str, found: Sequence[Mapping[str, Any]], opened: Sequence[
         )
 
 
-def _judged(snapshot_id: str, proofs: Mapping[str, Mapping[str, Any]] | None) -> tuple[str, dict[str, Any]]:
+def _judged(
+    snapshot_id: str, proofs: Mapping[str, Mapping[str, Any]] | None, action: str, open_name: str
+) -> tuple[str, dict[str, Any]]:
     """To which part of the plan a machine belongs by its snapshot's proof, and what more to say of it."""
     if proofs is None:
         return "due", {}
     proof = proofs.get(snapshot_id)
     if proof is None:
         error = f"Its snapshot {snapshot_id} was deleted or renamed by somebody else meanwhile."
+        return "refused", {"status": "failed", "error": error, "is_unusable": False}
+    # What was closed meanwhile as it is to be, whatever closes it leaves as it is.
+    if proof["name"] not in (open_name, f"{open_name}-{ACTIONS[action]}"):
+        error = (
+            f"Its snapshot {snapshot_id} is named {proof['name']} now: the run is not open for it any more. "
+            "Nothing was done to it. To undo a closed run, which destroys what has changed on disk since, use the "
+            "playbook community.paperspace.rollback."
+        )
         return "refused", {"status": "failed", "error": error, "is_unusable": False}
     state, detail = proof["proof"], proof["proof_detail"]
     if state == "done":

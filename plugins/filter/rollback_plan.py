@@ -43,6 +43,12 @@ options:
     description: Whether to go on without the hosts that have no snapshot of the run.
     type: bool
     default: false
+  open_only:
+    description:
+      - Whether the run must not be closed as C(ok) for any host. When it is, this keeps the whole rollback from
+        beginning. Otherwise such a host is restored as well.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -77,6 +83,7 @@ def rollback_plan(
     run_id: str,
     prefix: str = DEFAULT_PREFIX,
     skip_missing: bool = False,
+    open_only: bool = False,
 ) -> dict[str, list[Any]]:
     """The plan: C(due) and C(done) are snapshots, C(skipped) are hosts, C(problems) are sentences."""
     plan: dict[str, list[Any]] = {"due": [], "done": [], "skipped": [], "problems": []}
@@ -90,9 +97,18 @@ def rollback_plan(
         found = [item for item in of_machine if item[1].run_id == run_id]
         if len(found) > 1:
             ids = ", ".join(str(snapshot["id"]) for snapshot, _name in found)
-            plan["problems"].append(f"{target['host']} has several snapshots of this run: {ids}. Delete all but one.")
+            plan["problems"].append(
+                f"{target['host']} has several snapshots of this run: {ids}. Delete all but the one that is meant."
+            )
         elif found:
             [(snapshot, name)] = found
+            if open_only and name.outcome == "ok":
+                plan["problems"].append(
+                    f"Run {run_id} was closed for {target['host']} meanwhile, as {snapshot['name']}. Run the same "
+                    "command again for the others. To undo a closed run, which destroys what has changed on disk "
+                    f"since, use the playbook community.paperspace.rollback with rollback_run_id={run_id}."
+                )
+                continue
             plan["done" if name.outcome == "restored" else "due"].append(dict(snapshot))
             newer = [newer_name for _snapshot, newer_name in of_machine[: of_machine.index(found[0])]]
             plan["problems"].extend(_problems(str(target["host"]), str(snapshot["id"]), name, newer))

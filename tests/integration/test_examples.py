@@ -153,6 +153,15 @@ def one_run_id_is_made(run: Run) -> None:
     assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{4}", run.fact("run_id"))
 
 
+def addresses_are_those_of_now(run: Run) -> None:
+    inventory = yaml.safe_load(run.simulator.inventory.read_text("utf-8"))
+    hosts = inventory["all"]["children"]["paperspace"]["hosts"]
+    assert run.fact("addresses") == {
+        name: {key: hosts[name][key] for key in ("ansible_host", "ansible_port") if hosts[name][key] is not None}
+        for name in ("web1", "web2", "web3")
+    }
+
+
 def the_open_run_is_found(run: Run) -> None:
     [found] = run.fact("open_runs")
     assert (found["run_id"], found["name"]) == (RUN, f"maint-{RUN}")
@@ -262,6 +271,7 @@ CASES = {
     ),
     "guarded_playbook": Case([True], machines_are_patched_one_after_the_other),
     "new_run_id": Case([False], one_run_id_is_made, "web"),
+    "fresh_addresses": Case([False], addresses_are_those_of_now, "web"),
     "open_runs": Case([False], the_open_run_is_found, variables=BOTH, before=[FIND]),
     "open_run_lines": Case(
         [False],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.community.paperspace.plugins.plugin_utils._text import display_width
 
@@ -74,6 +75,24 @@ def test_snapshot_check_create_again_and_limit(ansible: Any, simulator: Any) -> 
     again = play(ansible, simulator, "snapshot", *run)
     assert row(again, "web1")[2] == "unchanged"
     assert simulator.done_counts()["creates"] == 3
+
+
+def test_tags_leave_nothing_out(ansible: Any, simulator: Any) -> None:
+    """Or else an option that is meant for other tasks would make a run of no snapshots and no rollback, and say 0."""
+    tags, web1 = ("--tags", "patch"), ("-l", "web1")
+    take = (*web1, *tags, "-e", f"snapshot_run_id={RUN}")
+    play(ansible, simulator, "snapshot", *take)
+    assert names(simulator)["web1"] == [OPEN]
+    (disk(simulator, "web1") / "changed").touch()
+    play(ansible, simulator, "rollback", *web1, *tags, "-e", f"rollback_run_id={RUN}", "-e", "rollback_reconnect=true")
+    assert names(simulator)["web1"] == [RESTORED]
+    assert not (disk(simulator, "web1") / "changed").exists()
+
+    simulator.add_snapshot(simulator.ids()["web1"], "maint-20260201T000000Z-3c4d")
+    play(ansible, simulator, "recover", *web1, *tags, "-e", "recover_action=rollback")
+    assert names(simulator)["web1"] == [RESTORED, "maint-20260201T000000Z-3c4d-restored"]
+    play(ansible, simulator, "prune", *web1, *tags, "-e", "prune_keep=0")
+    assert names(simulator)["web1"] == []
 
 
 def test_snapshot_handles_the_fleet_in_one_task(ansible: Any, simulator: Any) -> None:
@@ -189,6 +208,32 @@ def test_machine_that_does_not_answer_after_its_rollback_is_a_failure(ansible: A
     result = rollback(ansible, simulator, "-l", "web1", "-e", "rollback_reconnect_timeout=1", rc=2)
     assert "It does not answer" in result.message
     assert row(result, "web1")[2] == "restored"
+
+
+def forgetful_inventory(ansible: Any, simulator: Any) -> Path:
+    """A script that knows the hosts only when it is asked first, as that of a cloud which is away after that."""
+    listed = ansible.run("ansible-inventory", "-i", simulator.inventory, "--list").stdout
+    known, asked = ansible.write("listed.json", listed), ansible.folder / "asked"
+    nobody = '{"_meta": {"hostvars": {}}}'
+    text = f"#!/bin/sh\nif [ -e {asked} ]; then echo '{nobody}'; else touch {asked}; cat {known}; fi\n"
+    script: Path = ansible.write("script.sh", text)
+    script.chmod(0o755)
+    return script
+
+
+def test_hosts_that_the_inventory_forgets_meanwhile_are_not_forgotten(ansible: Any, simulator: Any) -> None:
+    """Or else a rollback that failed, and machines that do not answer, would end with 0."""
+    ids = simulator.ids()
+    for name in ("web1", "web2"):
+        simulator.add_snapshot(ids[name], OPEN)
+    simulator.add_fault("event", method="POST", machine_id=ids["web1"], state="error", error="no space")
+    command = ("ansible-playbook", "community.paperspace.rollback", "-i", forgetful_inventory(ansible, simulator))
+    options = ("-e", f"rollback_run_id={RUN}", "-e", "rollback_reconnect_timeout=1")
+    result = ansible.run(*command, "-l", "web1,web2", *options, rc=2)
+    assert "web1 is not proven to be rolled back" in result.message
+    # It is tried at its old address.
+    assert "Not in the inventory any more, so that the old address is tried: web2." in result.message
+    assert [row(result, name)[2] for name in ("web1", "web2")] == ["failed", "restored"]
 
 
 def test_rollback_of_hosts_without_snapshot_names_both_ways_out(ansible: Any, simulator: Any) -> None:
@@ -333,6 +378,26 @@ def test_maintenance_that_fails_on_one_machine_puts_that_one_back(ansible: Any, 
     assert "web2: rolled back. Start:" in result.message
     assert [(disk(simulator, name) / "app").exists() for name in ("web1", "web2", "web3")] == [True, False, True]
     assert names(simulator) == {"web1": [OK], "web2": [RESTORED], "web3": [OK], "db1": [], "db2": []}
+
+
+@pytest.mark.parametrize("gone", [("web2",), ("web1", "web2")])
+def test_maintenance_fails_for_machines_that_the_inventory_forgets_meanwhile(
+    ansible: Any, simulator: Any, gone: tuple[str, ...]
+) -> None:
+    listed = yaml.safe_load(simulator.inventory.read_text("utf-8"))
+    inventory = ansible.write("hosts.yml", listed)
+    for group in listed["all"]["children"].values():
+        for host in gone:
+            group["hosts"].pop(host, None)
+    fewer = ansible.write("fewer.yml", listed)
+    forget = {"name": "Forget", "ansible.builtin.command": f"cp {fewer} {inventory}", "delegate_to": "localhost"}
+    forgetting = [{**UPGRADE[0], "tasks": [{**forget, "run_once": True}, *UPGRADE[0]["tasks"]]}]
+    ansible.write("upgrade.yml", forgetting)
+    command = ("ansible-playbook", "community.paperspace.maintenance", "-i", inventory, "-l", "web1,web2")
+    options = ("-e", '{"broken": ["web2"]}', "-e", "maintenance_reconnect_timeout=1")
+    result = ansible.run(*command, *MAINTENANCE, *options, "-e", f"maintenance_run_id={RUN}", rc=2)
+    assert "web2: rolled back." in result.message
+    assert names(simulator)["web2"] == [RESTORED]
 
 
 def test_maintenance_in_check_mode_changes_nothing(ansible: Any, simulator: Any) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import shlex
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ import requests
 RUN, NEWER = "20260131T235959Z-1a2b", "20260201T000000Z-3c4d"
 OPEN, OK, RESTORED = f"maint-{RUN}", f"maint-{RUN}-ok", f"maint-{RUN}-restored"
 NO_WAIT = ("-e", "recover_reconnect=false")
+# Also how long an event that is not seen is waited for, before a snapshot counts as not proven.
+PROMPT = ("-e", '{"paperspace_connection": {"request_timeout": 5}}')
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 
 
 def recover(ansible: Any, simulator: Any, *arguments: str, rc: int | None = 0) -> Any:
     command = ("ansible-playbook", "community.paperspace.recover", "-i", simulator.inventory)
-    return ansible.run(*command, *NO_WAIT, *arguments, rc=rc)
+    return ansible.run(*command, *NO_WAIT, *PROMPT, *arguments, rc=rc)
 
 
 def act(ansible: Any, simulator: Any, action: str, *arguments: str, rc: int | None = 0) -> Any:
@@ -43,10 +46,10 @@ def begin_create(simulator: Any, name: str, run_id: str = RUN) -> None:
     send(simulator, "/snapshots", {"machineId": simulator.ids()[name], "name": f"maint-{run_id}"})
 
 
-def send(simulator: Any, path: str, content: dict[str, Any]) -> None:
-    """A request of a controller that is not there any more."""
+def send(simulator: Any, path: str, content: dict[str, Any], method: str = "POST") -> None:
+    """A request of another controller, which mostly is not there any more."""
     headers = {"Authorization": f"Bearer {simulator.key}"}
-    answer = requests.post(simulator.api_url + path, json=content, headers=headers, timeout=30)
+    answer = requests.request(method, simulator.api_url + path, json=content, headers=headers, timeout=30)
     assert answer.status_code == 200, answer.text
     simulator.clear_log()
 
@@ -145,6 +148,22 @@ def test_rollback_waits_for_the_machines_to_answer(ansible: Any, simulator: Any)
     result = act(ansible, simulator, "rollback", "-l", "web2", *silent, rc=2)
     assert row(result, "web2")[2] == "restored"
     assert "It does not answer" in result.message
+
+
+def test_hosts_that_the_inventory_forgets_meanwhile_are_not_forgotten(ansible: Any, simulator: Any) -> None:
+    """By a cloud that is away for a moment. Or else a restore that failed would end with 0."""
+    begin(simulator, "web1")
+    simulator.add_fault("event", method="POST", path=".*/restore", state="error", error="no space")
+    listed = ansible.run("ansible-inventory", "-i", simulator.inventory, "--list").stdout
+    known, asked = ansible.write("listed.json", listed), ansible.folder / "asked"
+    nobody = '{"_meta": {"hostvars": {}}}'
+    text = f"#!/bin/sh\nif [ -e {asked} ]; then echo '{nobody}'; else touch {asked}; cat {known}; fi\n"
+    script = ansible.write("script.sh", text)
+    script.chmod(0o755)
+    command = ("ansible-playbook", "community.paperspace.recover", "-i", script, *PROMPT, "-l", "web1")
+    result = ansible.run(*command, "-e", "recover_action=rollback", rc=2)
+    assert row(result, "web1")[2] == "open"
+    assert "no space" in result.message
 
 
 def test_safety_snapshot_keeps_what_is_rolled_back(ansible: Any, simulator: Any) -> None:
@@ -256,6 +275,50 @@ def test_create_that_does_not_end_in_time_holds_nobody_up(ansible: Any, simulato
     assert "fatal: [web1]" not in result.stdout
     assert "Its snapshot did not become ready in time: it is still being made" in result.message
     assert names(simulator) == {"web1": [RESTORED], "web2": [OPEN]}
+
+
+def close(simulator: Any, name: str) -> None:
+    """What the run's own controller does, when the maintenance of a machine came through."""
+    [snapshot] = simulator.snapshots(simulator.ids()[name])
+    send(simulator, f"/snapshots/{snapshot['id']}", {"name": OK}, method="PUT")
+
+
+@pytest.mark.slow
+def test_machine_that_comes_through_while_another_is_waited_for_is_not_restored(ansible: Any, simulator: Any) -> None:
+    """The controller of the run lives: it maintains the one, while the snapshot of the other is still being made."""
+    for name, seconds in (("web1", 9), ("web2", 18)):
+        fault = {"path": "/snapshots", "method": "POST", "machine_id": simulator.ids()[name]}
+        simulator.add_fault("event", state="done", seconds=seconds, **fault)
+        begin_create(simulator, name)
+    with ThreadPoolExecutor() as pool:
+        recovery = pool.submit(act, ansible, simulator, "rollback", "-l", "web1,web2", rc=2)
+        while simulator.events(simulator.ids()["web1"])[-1]["state"] != "done" and not recovery.done():
+            time.sleep(0.1)
+        (disk(simulator, "web1") / "upgraded").touch()
+        close(simulator, "web1")
+        result = recovery.result()
+    assert "FAILED - RETRYING" in result.stdout, "it was not waited for"
+    assert [row(result, name)[2] for name in ("web1", "web2")] == ["failed", "restored"]
+    assert f"is named {OK} now: the run is not open for it any more." in result.message
+    assert (disk(simulator, "web1") / "upgraded").exists()
+    assert names(simulator) == {"web1": [OK], "web2": [RESTORED]}
+
+
+def test_machine_that_comes_through_at_the_last_moment_is_not_restored(ansible: Any, simulator: Any) -> None:
+    """After its proof was read, and before the role rollback reads the names again."""
+    begin(simulator, "web1")
+    # Events are read last for the proof.
+    simulator.add_fault("slow", method="GET", path="/machine-events", seconds=3)
+    with ThreadPoolExecutor() as pool:
+        recovery = pool.submit(act, ansible, simulator, "rollback", "-l", "web1", rc=2)
+        while "GET /machine-events" not in simulator.calls() and not recovery.done():
+            time.sleep(0.05)
+        close(simulator, "web1")
+        result = recovery.result()
+    assert row(result, "web1")[2] == "failed"
+    assert f"Run {RUN} was closed for web1 meanwhile, as {OK}." in result.message
+    assert is_changed(simulator, "web1")
+    assert names(simulator) == {"web1": [OK]}
 
 
 @pytest.mark.parametrize("action", ["rollback", "keep"])

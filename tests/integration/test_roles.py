@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,17 @@ def names(simulator: Any) -> dict[str, list[str]]:
 def has_new_application(simulator: Any) -> list[bool]:
     folder = Path(simulator.description["machines_dir"])
     return [(folder / simulator.ids()[name] / "app").exists() for name in ("web1", "web2", "web3")]
+
+
+def test_tags_that_the_roles_do_not_have_leave_none_of_them_out(ansible: Any, simulator: Any) -> None:
+    plays = guarded()
+    for task in (plays[0]["tasks"][0], plays[0]["tasks"][2], plays[0]["tasks"][1]["rescue"][0]):
+        task["tags"] = "always"
+    plays[0]["tasks"][1]["tags"] = "patch"
+    ansible.playbook(plays, "-i", simulator.inventory, "--tags", "patch", rc=2)
+    assert has_new_application(simulator) == [True, False, True]
+    [[web1], [web2], [_web3]] = names(simulator).values()
+    assert (web1[-3:], web2[-9:]) == ("-ok", "-restored")
 
 
 @pytest.mark.smoke
@@ -127,6 +139,36 @@ def test_machine_id_can_come_from_another_variable(ansible: Any, simulator: Any)
     tasks = [role("snapshot", snapshot_machine_id="{{ cloud_id }}", snapshot_prefix="mine-", snapshot_run_id=RUN)]
     ansible.playbook([{"hosts": "all", "gather_facts": False, "tasks": tasks}], "-i", inventory)
     assert [snapshot["name"] for snapshot in simulator.snapshots()] == [f"mine-{RUN}"]
+
+
+def moving_inventory(ansible: Any, simulator: Any, address: str) -> Path:
+    """A script that has another address for web1 when it is asked again."""
+    hosts = {"web1": {"ansible_host": "127.66.6.6", "paperspace_id": simulator.ids()["web1"]}}
+    first, asked = json.dumps({"g": {"hosts": ["web1"]}, "_meta": {"hostvars": hosts}}), ansible.folder / "asked"
+    second = first.replace(json.dumps("127.66.6.6"), json.dumps(address))
+    text = f"#!/bin/sh\nif [ -e {asked} ]; then cat <<'E'\n{second}\nE\nelse touch {asked}; cat <<'E'\n{first}\nE\nfi\n"
+    script: Path = ansible.write("script.sh", text)
+    script.chmod(0o755)
+    return script
+
+
+def address_after_rollback(ansible: Any, simulator: Any, address: str, **play: Any) -> str:
+    """The words of a task after the role rollback."""
+    simulator.add_snapshot(simulator.ids()["web1"], f"maint-{RUN}")
+    show = {"name": "Show", "ansible.builtin.debug": {"msg": "at {{ ansible_host }} of {{ ansible_play_hosts }}"}}
+    tasks = [role("rollback", rollback_run_id=RUN), show]
+    plays = [{"hosts": "all", "gather_facts": False, "connection": "local", **play, "tasks": tasks}]
+    return str(ansible.playbook(plays, "-i", moving_inventory(ansible, simulator, address)).message)
+
+
+@pytest.mark.smoke
+def test_address_that_the_inventory_has_after_the_rollback_is_taken_over(ansible: Any, simulator: Any) -> None:
+    assert "at 127.67.7.7 of ['web1']" in address_after_rollback(ansible, simulator, "127.67.7.7")
+
+
+def test_address_of_the_play_itself_stays(ansible: Any, simulator: Any) -> None:
+    said = address_after_rollback(ansible, simulator, "127.67.7.7", vars={"ansible_host": "127.68.8.8"})
+    assert "at 127.68.8.8 of ['web1']" in said
 
 
 @pytest.mark.parametrize("strategy", ["free", "host_pinned"])

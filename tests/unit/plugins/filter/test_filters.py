@@ -70,6 +70,21 @@ def test_rollback_restores_open_and_ok_and_leaves_restored_alone() -> None:
     assert plan == {"due": found[:2], "done": found[2:], "skipped": [], "problems": []}
 
 
+def test_rollback_of_what_must_be_open_refuses_ok_and_leaves_restored_alone() -> None:
+    found = [
+        snapshot("ps1", f"maint-{RUN}"),
+        snapshot("ps2", f"maint-{RUN}-ok"),
+        snapshot("ps3", f"maint-{RUN}-restored"),
+    ]
+    targets = [*WEB, {"host": "web3", "machine_id": "ps3"}]
+    plan = rollback_plan(found, targets, RUN, open_only=True)
+    assert (plan["due"], plan["done"]) == (found[:1], found[2:])
+    problem, nothing = plan["problems"]
+    assert problem.startswith(f"Run {RUN} was closed for web2 meanwhile, as maint-{RUN}-ok.")
+    assert "community.paperspace.rollback" in problem
+    assert nothing == "No machine was rolled back."
+
+
 @pytest.mark.parametrize("name", [f"maint-{OTHER_RUN}", f"other-{RUN}", f"maint-{RUN}-ok-2", "maint-"])
 def test_rollback_ignores_other_snapshots(name: str) -> None:
     plan = rollback_plan([snapshot("ps1", name)], WEB[:1], RUN, skip_missing=True)
@@ -86,7 +101,8 @@ def test_rollback_with_a_missing_snapshot_names_the_ways_out() -> None:
 def test_rollback_with_several_snapshots_of_the_run_is_a_problem() -> None:
     found = [snapshot("ps1", f"maint-{RUN}"), snapshot("ps1", f"maint-{RUN}-ok")]
     problem, nothing = rollback_plan(found, WEB[:1], RUN, skip_missing=True)["problems"]
-    assert problem == f"web1 has several snapshots of this run: {found[0]['id']}, {found[1]['id']}. Delete all but one."
+    ids = f"{found[0]['id']}, {found[1]['id']}"
+    assert problem == f"web1 has several snapshots of this run: {ids}. Delete all but the one that is meant."
     assert nothing == "No machine was rolled back."
 
 

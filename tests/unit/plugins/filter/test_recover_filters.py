@@ -124,7 +124,7 @@ def test_lines_show_each_run_with_its_commands() -> None:
         "    Its snapshot is not proven done: it is still being made (event",
         "    me1).",
         "web3  ps3      open     ss3",
-        "To put these machines back to their snapshots:",
+        "To put them back, which destroys what has changed on disk since:",
         "  " + recover_command(RUN, "rollback", ["hosts"]),
         "To keep them as they are:",
         "  " + recover_command(RUN, "keep", ["hosts"]),
@@ -218,6 +218,37 @@ def test_proofs_part_the_machines() -> None:
     [gone] = found["refused"]
     assert (gone["status"], gone["is_unusable"]) == ("failed", False)
     assert "Its snapshot ss3 was deleted or renamed by somebody else meanwhile." in gone["error"]
+
+
+def test_run_that_was_closed_as_ok_meanwhile_is_not_rolled_back() -> None:
+    """By its own controller, which lives: the maintenance of the machine came through."""
+    found = plan([snapshot(1), snapshot(2)], proofs=[{**proven(1)[0], "name": f"{OPEN}-ok"}, *proven(2)])
+    assert hosts(found["due"]) == ["web2"]
+    [refused] = found["refused"]
+    assert (refused["host"], refused["status"], refused["is_unusable"]) == ("web1", "failed", False)
+    assert f"Its snapshot ss1 is named {OPEN}-ok now: the run is not open for it any more." in refused["error"]
+    assert "community.paperspace.rollback" in refused["error"]
+
+
+def test_run_that_was_rolled_back_meanwhile_is_not_kept() -> None:
+    found = plan([snapshot(1)], "keep", proofs=[{**proven(1)[0], "name": f"{OPEN}-restored"}])
+    assert found["due"] == []
+    assert f"Its snapshot ss1 is named {OPEN}-restored now" in found["refused"][0]["error"]
+
+
+@pytest.mark.parametrize("name", [f"maint-{NEWER}", f"{OPEN}-old", "by-hand"])
+@pytest.mark.parametrize("action", ["rollback", "keep"])
+def test_snapshot_that_was_named_otherwise_meanwhile_is_not_acted_on(action: str, name: str) -> None:
+    found = plan([snapshot(1)], action, proofs=[{**proven(1)[0], "name": name}])
+    assert found["due"] == []
+    assert f"Its snapshot ss1 is named {name} now" in found["refused"][0]["error"]
+
+
+@pytest.mark.parametrize(("action", "outcome"), [("rollback", "restored"), ("keep", "ok")])
+def test_run_that_was_closed_meanwhile_as_it_is_to_be_is_no_failure(action: str, outcome: str) -> None:
+    """By the same command on another controller. What closes it finds that, and restores nothing."""
+    found = plan([snapshot(1)], action, proofs=[{**proven(1)[0], "name": f"{OPEN}-{outcome}"}])
+    assert (hosts(found["due"]), found["refused"]) == (["web1"], [])
 
 
 @pytest.mark.parametrize(("proof", "status", "is_unusable"), [("failed", "failed", True), ("unsure", "unsure", False)])
