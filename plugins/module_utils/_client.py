@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from random import random as system_random
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -121,6 +122,11 @@ class Client:
         finally:
             # A client can serve several tasks, one after the other.
             self._transport.deadline = float("inf")
+
+    @property
+    def service_time(self) -> datetime | None:
+        """The time by the service's own clock, as of its last answer; None while it has not told."""
+        return self._transport.service_time
 
     def stop(self) -> None:
         """Send nothing more, in no thread, until C(go_on): whoever is about to send gets Stopped."""

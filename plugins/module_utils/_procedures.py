@@ -23,7 +23,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
 from ansible_collections.community.paperspace.plugins.module_utils._feed import Feed
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import NO_PROGRESS, Outcome, Progress
 from ansible_collections.community.paperspace.plugins.module_utils._proof import is_clear_failure
-from ansible_collections.community.paperspace.plugins.module_utils._reading import Recent, running
+from ansible_collections.community.paperspace.plugins.module_utils._reading import Recent, latest, running
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import (
     QUICKEST_POLL,
     Call,
@@ -303,7 +303,7 @@ def _until_free(task: Task, machine_id: str, pause: float, *, is_own_possible: b
     events: Sequence[Event] = (yield from _look_once(lambda: newest_events(task.client, machine_id))) or []
     if not is_own_possible:
         task.settled_events.update(event.id for event in events)
-    under_way = running(events, now=events[0].created if events else None)
+    under_way = running(events, latest(events[0].created if events else None, task.client.service_time))
     for event in under_way:
         yield EventEnd(event)
     if not under_way:

@@ -56,6 +56,7 @@ class Recent:
     """
 
     events: Sequence[Event] = ()
+    as_of: datetime | None = None
 
     def is_new(self, event: Event) -> bool:
         """Whether the event came after this moment."""
@@ -81,7 +82,12 @@ class Recent:
 
     @cached_property
     def _running(self) -> dict[str | None, list[Event]]:
-        return group(running(self.events, now=self.newest), lambda event: event.machine_id)
+        return group(running(self.events, latest(self.newest, self.as_of)), lambda event: event.machine_id)
+
+
+def latest(*times: datetime | None) -> datetime | None:
+    """The last of the times that are known."""
+    return max(filter(None, times), default=None)
 
 
 def running(events: Iterable[Event], now: datetime | None) -> list[Event]:
@@ -236,7 +242,7 @@ class Reader:
             items = self._events_of_team(len(machine_ids), since)
         if items is not None and len(machine_ids) > LARGEST_PAGE:
             self._recent_as_of, self._recent_count = began, len(items)
-            self._recent_ahead = partial(Recent, items)
+            self._recent_ahead = partial(Recent, items, self._client.service_time)
         if items is None:
             return dict(self._each(machine_ids, lambda machine_id: events_of(self._client, machine_id, since)))
         by_machine = group(items, lambda event: event.machine_id)
@@ -273,7 +279,7 @@ class Reader:
 
     def _recent(self, machine_count: int) -> Recent:
         pages = itertools.islice(self._client.event_pages(), max(1, -(-machine_count // LARGEST_PAGE)))
-        return Recent([event for page in pages for event in page])
+        return Recent([event for page in pages for event in page], self._client.service_time)
 
     def _snapshots_of_team(self, machine_count: int) -> list[Snapshot] | None:
         pages = self._client.snapshot_pages()

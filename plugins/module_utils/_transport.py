@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from random import random as system_random
 from typing import Any
 from urllib.parse import urlsplit
@@ -111,6 +113,8 @@ class Transport:
         self._pace = Pace(clock, self._pause)
         # By thread: how often the request has been sent before, where SendAgain is to be raised.
         self._thread = threading.local()
+        # As the last answer that tells it has it.
+        self.service_time: datetime | None = None
         # By the clock: no request waits beyond it to be sent, or to be sent again.
         self.deadline = float("inf")
         # Polls do not go through the pool of whoever waits: the budget is kept here, where every request passes.
@@ -216,6 +220,7 @@ class Transport:
                 allow_redirects=False,
                 stream=True,
             ) as response:
+                self.service_time = _service_time(response.headers) or self.service_time
                 return Answer(response.status_code, response.headers, self._read(method, path, response))
         except (OSError, urllib3.exceptions.HTTPError) as error:
             # Every RequestException is an OSError; a missing CA bundle and an impossible host come as what they are.
@@ -386,6 +391,15 @@ def _complaint(content: Any, *, is_success: bool) -> tuple[str | None, str | Non
     issues = listed if isinstance(listed, list) else []
     messages = [str(issue["message"]) for issue in issues if isinstance(issue, dict) and "message" in issue]
     return str(content.get("code") or "") or None, "; ".join([content["message"], *messages])
+
+
+def _service_time(headers: Mapping[str, str]) -> datetime | None:
+    """The time of the service's own clock, from C(Date)."""
+    try:
+        told = parsedate_to_datetime(headers.get("Date", ""))
+        return told if told.tzinfo else told.replace(tzinfo=timezone.utc)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _may_repeat(method: str, error: PaperspaceError) -> bool:

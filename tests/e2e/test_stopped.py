@@ -384,7 +384,7 @@ def test_worker_that_started_the_guardian_is_killed(controller: Controller) -> N
     assert worker != run.process.pid
     os.kill(worker, signal.SIGKILL)
     run.until_all_is_over()
-    controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by="parent_died")
+    controller.check(run, FATES, ended_by="parent_died")
 
 
 def test_terminal_is_closed(controller: Controller) -> None:
@@ -392,7 +392,7 @@ def test_terminal_is_closed(controller: Controller) -> None:
     run.until(lambda: controller.is_held("web2"))
     os.killpg(run.process.pid, signal.SIGHUP)
     run.until_all_is_over()
-    controller.check(run, dict.fromkeys(HOSTS, INCOMPLETE), ended_by="parent_died")
+    controller.check(run, FATES, ended_by="parent_died")
 
 
 def test_nobody_reads_the_output(controller: Controller) -> None:

@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,27 @@ def test_snapshot_that_failed_is_not_proven_by_what_somebody_makes_meanwhile(wis
     assert made
     assert State.DONE not in [proof.state for proof in proofs]
     assert "good" in fleet.names()
+
+
+@pytest.mark.parametrize("wish", [{"name": "new"}, {"state": "restored", "name": "before"}])
+@pytest.mark.parametrize("date", ["its own", "", "Thursday", "Thu, 01 Jan 1970 00:00:00"])
+def test_event_that_is_stuck_for_weeks_holds_nobody_up(wish: dict[str, Any], date: str) -> None:
+    """Also where nothing has happened since: the service's clock tells how old it is."""
+    fleet = Fleet(busy="queue")
+    fleet.made_snapshot("before")
+    fleet.later(3600)
+    fleet.add_event("vm-migrate", state="in progress")
+    fleet.later(30 * 86400)
+    handle = fleet.service.handle
+
+    def handle_with_date(request: Any) -> Any:
+        response = handle(request)
+        told = formatdate(fleet.clock.now(), usegmt=True) if date == "its own" else date
+        return replace(response, headers={**response.headers, "Date": told}) if date else response
+
+    fleet.service.handle = handle_with_date  # type: ignore[method-assign]
+    result = only(fleet.run(**wish))
+    assert (result["status"] in ("created", "restored")) == (date == "its own")
 
 
 def test_snapshots_of_other_machines_are_left_alone_when_the_service_does_not_filter() -> None:
