@@ -111,8 +111,8 @@ def prove(
     before it was made. A snapshot that is not late is UNSURE without events of its own, and where these may be those
     of others while its own is not visible yet. A create that the service has forgotten is taken to have been done.
     C(is_cut_off): the service broke the list of events off, so that the snapshot's own may be missing: then they prove
-    nothing. C(is_strict): the snapshot may have been begun just now, so that not even an event since its run began is
-    taken for its own before that would be visible.
+    nothing. C(is_strict): the snapshot may have been begun just now, so that an event since its run began is taken for
+    its own before that would be visible only where it can be no other snapshot's.
     """
     if is_proven_by_name(snapshot):
         return Proof(State.DONE)
@@ -137,7 +137,7 @@ def prove(
         return Proof(State.UNSURE)
     if running(own, now=events[0].created):
         return Proof(State.RUNNING, own)
-    is_seen = is_sure_to_be_seen or (is_run and not is_strict)
+    is_seen = is_sure_to_be_seen or (is_run and not (is_strict and _may_be_anothers(snapshot, snapshots, events)))
     if all(event.state == "done" for event in own):
         return Proof(State.DONE, own) if is_seen else Proof(State.UNSURE)
     if all(is_clear_failure(event) for event in own):
@@ -198,6 +198,15 @@ def _is_older_than_its_run(snapshot: Snapshot, own: Sequence[Event]) -> bool:
     """Whether all events are from before the run that named the snapshot, as the controller's clock had it."""
     named = parse_run_name(snapshot.name)
     return named is not None and all(event.created < named.began for event in own)
+
+
+def _may_be_anothers(snapshot: Snapshot, snapshots: Sequence[Snapshot], events: Sequence[Event]) -> bool:
+    """Whether a create since the run began can be of an older snapshot: one that is no earlier run's, or gone."""
+    own = parse_run_name(snapshot.name)
+    position = next(index for index, item in enumerate(snapshots) if item.id == snapshot.id)
+    runs = [parse_run_name(item.name) for item in snapshots[position + 1 :]]
+    is_of_earlier_runs = all(own is not None and run is not None and run.began < own.began for run in runs)
+    return not is_of_earlier_runs or any(event.name == "snapshot-delete" for event in events)
 
 
 def _manual(snapshots: Sequence[Snapshot]) -> int:

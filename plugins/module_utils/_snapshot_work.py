@@ -120,7 +120,8 @@ def _leave_the_first(task: Task, outcome: SnapshotOutcome, own: Snapshot, since:
     """
     for earlier in reversed(named((yield from _older_than(task, own, since)), own.name)):
         try:
-            proof = yield from _await_proof(task, outcome, earlier, None, is_seen=False)
+            # The own event is visible, so that of what was begun before is as well.
+            proof = yield from _await_proof(task, outcome, earlier, None, is_strict=False)
         except (NotSeen, Refused):
             continue
         if proof.state is State.FAILED:
@@ -175,7 +176,10 @@ def ensure(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recent: Rec
     C(recent): the snapshot was made after that moment.
     """
     outcome.take_snapshot(snapshot)
-    proof = yield from _await_proof(task, outcome, snapshot, recent, is_seen=recent is None)
+    proof = yield from _await_proof(task, outcome, snapshot, None)
+    if proof.state is State.UNSURE and recent is not None:
+        # What has happened since then can tell more than the machine's whole history.
+        proof = yield from _await_proof(task, outcome, snapshot, recent, is_seen=False)
     if proof.state is State.DONE:
         outcome.status = "unchanged"
     elif proof.state is State.FAILED:
@@ -308,9 +312,10 @@ def prove_now(
     recent: Recent | None,
     *,
     is_late: bool,
+    is_strict: bool = True,
     others: Collection[str] = (),
 ) -> Proof | None:
-    """The proof of one snapshot as of now, with L(prove)'s C(is_late); None when it is gone.
+    """The proof of one snapshot as of now, with L(prove)'s C(is_late) and C(is_strict); None when it is gone.
 
     C(recent): the snapshot was made after that moment, so that no event known by then can be its own. C(others): the
     ids of events since then that are not its own either.
@@ -334,7 +339,7 @@ def prove_now(
             is_whole=bound is None,
             is_late=is_late,
             is_cut_off=found.is_cut_off,
-            is_strict=True,
+            is_strict=is_strict,
         )
 
     bound = needs_events_since(snapshot)
@@ -350,6 +355,7 @@ def _await_proof(
     others: Collection[str] = (),
     *,
     is_seen: bool = True,
+    is_strict: bool = True,
 ) -> Procedure[Proof]:
     """Wait until the snapshot's create has ended, and say how. Leaves C(pending) when the task does not wait.
 
@@ -361,7 +367,7 @@ def _await_proof(
     while True:
         is_late = clock() - began >= task.client.connection.request_timeout
         proof: Proof | None = yield from keep_looking(
-            partial(prove_now, task.client, snapshot, recent, is_late=is_late, others=others)
+            partial(prove_now, task.client, snapshot, recent, is_late=is_late, is_strict=is_strict, others=others)
         )
         if proof is None:
             raise Refused(f"Snapshot {snapshot.id} is gone again: making it failed, or somebody else deleted it.")
