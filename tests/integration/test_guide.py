@@ -104,8 +104,8 @@ def test_variables_of_the_role_are_named() -> None:
     text = re.sub("<ansible_collections.+?>", "", GUIDE)
     assert [name for name in specs["argument_specs"]["main"]["options"] if name not in text] == []
     known = {name for spec in specs["argument_specs"].values() for name in spec["options"]}
-    # Of the playbook.
-    known.add("maintenance_hosts")
+    # Of the playbooks.
+    known |= {"maintenance_hosts", "recover_hosts"}
     assert set(re.findall(r"\b(?:maintenance|recover)_[a-z_]+", text)) <= known | {"recover_variables"}
 
 
