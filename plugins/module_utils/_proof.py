@@ -130,13 +130,13 @@ def prove(
     # Where the service replaces auto-snapshots, or work has failed, events may outnumber the snapshots of even a
     # complete history, and hide that one is missing.
     is_accounted_for = is_complete and _all_worked(events) and not any(item.is_auto_snapshot for item in snapshots)
-    is_run = parse_run_name(snapshot.name) is not None
     is_sure_to_be_seen = is_accounted_for or is_late or is_new
-    if is_run and not is_sure_to_be_seen and _is_older_than_its_run(snapshot, own):
+    if not is_sure_to_be_seen and _is_older_than_its_run(snapshot, own):
         # The snapshot's own event may not be visible yet, and this one another snapshot's.
         return Proof(State.UNSURE)
     if running(own, now=events[0].created):
         return Proof(State.RUNNING, own)
+    is_run = parse_run_name(snapshot.name) is not None
     is_seen = is_sure_to_be_seen or (is_run and not (is_strict and _may_be_anothers(snapshot, snapshots, events)))
     if all(event.state == "done" for event in own):
         return Proof(State.DONE, own) if is_seen else Proof(State.UNSURE)
@@ -173,7 +173,7 @@ def _possible_events(
 ) -> Sequence[Event]:
     """The snapshot-create events that can be the snapshot's own, newest first."""
     creates = [event for event in events if event.name == "snapshot-create"]
-    position = next(index for index, item in enumerate(snapshots) if item.id == snapshot.id)
+    position = _position(snapshot, snapshots)
     # Each newer snapshot used up one of the newer events; each older one an older event, if they are all known.
     # Whether an auto-snapshot, or one that a restore took first, has such an event is not published: not counted.
     restores = sum(event.name == "snapshot-restore" for event in events)
@@ -203,10 +203,13 @@ def _is_older_than_its_run(snapshot: Snapshot, own: Sequence[Event]) -> bool:
 def _may_be_anothers(snapshot: Snapshot, snapshots: Sequence[Snapshot], events: Sequence[Event]) -> bool:
     """Whether a create since the run began can be of an older snapshot: one that is no earlier run's, or gone."""
     own = parse_run_name(snapshot.name)
-    position = next(index for index, item in enumerate(snapshots) if item.id == snapshot.id)
-    runs = [parse_run_name(item.name) for item in snapshots[position + 1 :]]
+    runs = [parse_run_name(item.name) for item in snapshots[_position(snapshot, snapshots) + 1 :]]
     is_of_earlier_runs = all(own is not None and run is not None and run.began < own.began for run in runs)
     return not is_of_earlier_runs or any(event.name == "snapshot-delete" for event in events)
+
+
+def _position(snapshot: Snapshot, snapshots: Sequence[Snapshot]) -> int:
+    return next(index for index, item in enumerate(snapshots) if item.id == snapshot.id)
 
 
 def _manual(snapshots: Sequence[Snapshot]) -> int:

@@ -39,7 +39,7 @@ def read_proofs(
     def proven(
         snapshots: Sequence[Snapshot],
         since: datetime | None,
-        listing: Mapping[str, Sequence[Snapshot]] = listing,
+        listed: Mapping[str, Sequence[Snapshot]],
         *,
         is_late: bool = False,
     ) -> dict[str, Proof]:
@@ -49,7 +49,7 @@ def read_proofs(
         return {
             snapshot.id: prove(
                 snapshot,
-                listing[snapshot.machine_id],
+                listed[snapshot.machine_id],
                 events[snapshot.machine_id].items,
                 is_whole=since is None,
                 is_late=is_late,
@@ -63,15 +63,15 @@ def read_proofs(
     rest = [snapshot for snapshot in selected if snapshot.id not in proofs]
     bounds = [needs_events_since(snapshot) for snapshot in rest]
     since = None if None in bounds else min((bound for bound in bounds if bound), default=None)
-    proofs.update(proven(rest, since))
+    proofs.update(proven(rest, since, listing))
     if since is not None:
-        proofs.update(proven([item for item in rest if proofs[item.id].state is State.UNSURE], None))
+        proofs.update(proven([item for item in rest if proofs[item.id].state is State.UNSURE], None, listing))
     early = [item for item in rest if proofs[item.id].is_early]
     if early and patient:
         client.sleep(client.connection.request_timeout)
         # Events of what was made meanwhile are not to be taken for those of what was there.
-        listed = reader.listed_again(list({snapshot.machine_id: None for snapshot in early}))
-        there = {item.id for items in listed.values() for item in items}
+        now = reader.listed_again(list({snapshot.machine_id: None for snapshot in early}))
+        there = {item.id for items in now.values() for item in items}
         proofs.update({item.id: Proof(State.UNSURE) for item in early if item.id not in there})
-        proofs.update(proven([item for item in early if item.id in there], None, listed, is_late=True))
+        proofs.update(proven([item for item in early if item.id in there], None, now, is_late=True))
     return proofs

@@ -162,7 +162,7 @@ class Transport:
             sent = self._pace.wait_for_turn(self.deadline)
             try:
                 with self._places:
-                    self._pause(0.0)
+                    self._check_stopped()
                     answer = self._exchange(method, path, query, body)
                 error = self._error_in(method, path, answer)
                 if not isinstance(error, RateLimited):
@@ -192,9 +192,11 @@ class Transport:
             self._pause(delay)
 
     def _pause(self, seconds: float) -> None:
-        """Sleep. Raises Stopped where nothing is to be sent any more."""
-        if seconds > 0:
-            self._sleep(seconds)
+        self._sleep(seconds)
+        self._check_stopped()
+
+    def _check_stopped(self) -> None:
+        """Raises Stopped where nothing is to be sent any more."""
         if self._stopped.is_set():
             raise Stopped("The task was interrupted before this was sent.")
 
