@@ -60,11 +60,16 @@ class Recent:
 
     def is_new(self, event: Event) -> bool:
         """Whether the event came after this moment."""
-        return self.newest is None or (event.created >= self.newest and event.id not in self._ids)
+        return self.since is None or (event.created >= self.since and event.id not in self._ids)
 
     @cached_property
-    def newest(self) -> datetime | None:
-        return max((event.created for event in self.events), default=None)
+    def since(self) -> datetime | None:
+        """From when on an event can be new: the time of the newest one, but none that was still to come."""
+        times = [event.created for event in self.events]
+        if not times or self.as_of is None:
+            return max(times, default=None)
+        # What is older than all that was read is never new, whatever the service's C(Date) says.
+        return max(min(times), min(max(times), self.as_of))
 
     def running_on(self, machine_id: str) -> list[Event]:
         return self._running.get(machine_id, [])
@@ -82,7 +87,7 @@ class Recent:
 
     @cached_property
     def _running(self) -> dict[str | None, list[Event]]:
-        return group(running(self.events, latest(self.newest, self.as_of)), lambda event: event.machine_id)
+        return group(running(self.events, latest(self.since, self.as_of)), lambda event: event.machine_id)
 
 
 def latest(*times: datetime | None) -> datetime | None:

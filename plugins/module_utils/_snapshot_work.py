@@ -324,7 +324,7 @@ def prove_now(
     if not any(item.id == snapshot.id for item in snapshots):
         return None
     if recent is not None:
-        found = events_of(client, snapshot.machine_id, recent.newest)
+        found = events_of(client, snapshot.machine_id, recent.since)
         new = [event for event in found.items if recent.is_new(event) and event.id not in others]
         return prove(
             snapshot, snapshots, new, is_whole=False, is_late=is_late, is_new=True, is_cut_off=found.is_cut_off

@@ -33,6 +33,16 @@ def test_new_is_what_came_after_even_in_the_same_moment() -> None:
     assert Recent().is_new(event("b"))
 
 
+def test_event_that_is_still_to_come_hides_nothing_new_and_makes_nothing_old_new() -> None:
+    events = [event("ahead", hours=5, machine_id="m2"), event("b"), event("a", hours=-1)]
+    recent = Recent(events, NOON)
+    assert recent.is_new(event("c", hours=1 / 3600))
+    assert not recent.is_new(event("not visible then", hours=-0.5))
+    assert not any(map(recent.is_new, events))
+    # A proxy's clock.
+    assert not Recent(events, NOON - timedelta(days=365)).is_new(event("older than the page", hours=-2))
+
+
 def test_running_leaves_out_what_has_been_stuck_for_a_day() -> None:
     stuck, late, ended = event("a", hours=-24, state="new"), event("b", hours=-23, state="new"), event("c")
     assert running([stuck, late, ended], now=NOON) == [late]

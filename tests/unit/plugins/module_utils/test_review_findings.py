@@ -285,6 +285,28 @@ def test_event_that_is_stuck_for_weeks_holds_nobody_up(wish: dict[str, Any], dat
     assert (result["status"] in ("created", "restored")) == (date == "its own")
 
 
+@pytest.mark.parametrize("wish", [{"name": "new"}, {"state": "restored", "name": "before"}])
+def test_event_of_another_machine_that_is_ahead_of_time_makes_nobody_do_it_twice(wish: dict[str, Any]) -> None:
+    fleet = Fleet(2, event_invisible_seconds=3.0)
+    for machine_id in fleet.machine_ids:
+        fleet.made_snapshot("before", machine_id)
+    clock, handle = fleet.clock, fleet.service.handle
+    event_id = fleet.add_event("stop", machine_id=fleet.machine_ids[1])
+    event = fleet.service.world.events.get(event_id)
+    assert event
+    event.created_at += 3600
+
+    def handle_with_date(request: Any) -> Any:
+        response = handle(request)
+        return replace(response, headers={**response.headers, "Date": formatdate(clock.now(), usegmt=True)})
+
+    fleet.service.handle = handle_with_date  # type: ignore[method-assign]
+    fleet.fault("lost", method="POST", when="after", times=1)
+    result = only(fleet.run(machine_ids=[fleet.machine_id], **wish))
+    assert result["status"] in ("created", "restored")
+    assert len(fleet.writes()) == 1
+
+
 def test_snapshots_of_other_machines_are_left_alone_when_the_service_does_not_filter() -> None:
     fleet = Fleet(2)
     mine, foreign = fleet.machine_ids
