@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -17,6 +17,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
     PaperspaceError,
     Refused,
 )
+from ansible_collections.community.paperspace.plugins.module_utils._names import parse_run_name
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import SnapshotOutcome
 from ansible_collections.community.paperspace.plugins.module_utils._procedures import (
     FIRST_LOOK_AGAIN,
@@ -64,16 +65,12 @@ def carry_out(task: Task, action: Action, new_name: str | None, *, safety_snapsh
     return restore(task, outcome, snapshot, safety_snapshot=safety_snapshot)
 
 
-def create(task: Task, outcome: SnapshotOutcome) -> Procedure[None]:
-    """Take a snapshot of this name and see it done."""
+def create(task: Task, outcome: SnapshotOutcome, failed_ids: Collection[str] = ()) -> Procedure[None]:
+    """Take a snapshot of this name and see it done. C(failed_ids): those of this name that do not count."""
     client, machine_id, name = task.client, outcome.machine_id, str(outcome.name)
 
-    def find() -> tuple[Snapshot, Event | None] | None:
-        found = named(snapshots_of(client, machine_id), name)
-        return (found[0], None) if found else None
-
     def find_first() -> tuple[Snapshot, Event | None] | None:
-        found = named(snapshots_of(client, machine_id), name)
+        found = _counting(snapshots_of(client, machine_id), name, failed_ids)
         return (found[-1], None) if found else None
 
     if (yield from until_idle(task, outcome)):
@@ -85,21 +82,24 @@ def create(task: Task, outcome: SnapshotOutcome) -> Procedure[None]:
     if not task.wait:
         _refuse_beside_another(task, machine_id)
     sent: tuple[Snapshot, Event | None] = yield from send_once(
-        task, outcome, lambda: client.create_snapshot(machine_id, name), find, join=find_first
+        task, outcome, lambda: client.create_snapshot(machine_id, name), find_first, join=find_first
     )
     answered = client.clock()
     snapshot, event = sent
     if event is None and not outcome.was_sent:
         yield from ensure(task, outcome, snapshot, task.recent)
-        return
-    outcome.take_snapshot(snapshot)
-    if event is not None:
-        is_done = yield from _follow_create(task, outcome, event, snapshot)
+    elif event is None:
+        yield from _adopt(task, outcome, snapshot, failed_ids)
     else:
-        is_done = yield from _adopt(task, outcome, snapshot)
-    if is_done:
-        outcome.status = "created"
-        yield from _leave_the_first(task, outcome, snapshot, answered)
+        outcome.take_snapshot(snapshot)
+        if (yield from _follow_create(task, outcome, event, snapshot)):
+            outcome.status = "created"
+            yield from _leave_the_first(task, outcome, snapshot, answered)
+
+
+def _counting(snapshots: Sequence[Snapshot], name: str, failed_ids: Collection[str]) -> list[Snapshot]:
+    """Those of this name, in their order, but for those that are known to have failed."""
+    return [item for item in named(snapshots, name) if item.id not in failed_ids]
 
 
 def _refuse_beside_another(task: Task, machine_id: str) -> None:
@@ -118,7 +118,15 @@ def _leave_the_first(task: Task, outcome: SnapshotOutcome, own: Snapshot, since:
     The service does not keep two controllers that find no snapshot from making one each. C(since): when the own one
     was there. If the list cannot be read by then, the own one stays.
     """
-    for earlier in reversed(named((yield from _older_than(task, own, since)), own.name)):
+    listed = yield from _new_on_machine(task, own, since)
+    if all(item.id != own.id for item in listed) and (yield from _is_gone_for_good(task, own)):
+        left = named(listed, own.name)
+        if not left:
+            raise Refused(f"Snapshot {own.id} was made, but it is gone again: somebody else deleted it.")
+        yield from ensure(task, outcome, left[-1])
+        return
+    older = itertools.dropwhile(lambda item: item.id != own.id, listed)
+    for earlier in reversed(named(list(older)[1:], own.name)):
         try:
             # The own event is visible, so that of what was begun before is as well.
             proof = yield from _await_proof(task, outcome, earlier, None, is_strict=False)
@@ -138,8 +146,8 @@ def _leave_the_first(task: Task, outcome: SnapshotOutcome, own: Snapshot, since:
         return
 
 
-def _older_than(task: Task, own: Snapshot, since: float) -> Procedure[Sequence[Snapshot]]:
-    """The machine's snapshots that are older than this one, newest first, as far as they came up during the task."""
+def _new_on_machine(task: Task, own: Snapshot, since: float) -> Procedure[Sequence[Snapshot]]:
+    """The machine's snapshots, newest first, or at least those that came up during the task; just the own in doubt."""
     listed: Sequence[Snapshot] = ()
     try:
         if task.feed is not None:
@@ -148,8 +156,22 @@ def _older_than(task: Task, own: Snapshot, since: float) -> Procedure[Sequence[S
         if [item.id for item in listed] != [own.id]:
             listed = yield Call(lambda: snapshots_of(task.client, own.machine_id))
     except PaperspaceError:
-        return ()
-    return list(itertools.dropwhile(lambda item: item.id != own.id, listed))[1:]
+        return [own]
+    return listed
+
+
+def _is_gone(client: Client, snapshot: Snapshot) -> bool:
+    try:
+        client.snapshot(snapshot.id)
+    except NotFound:
+        return True
+    return False
+
+
+def _is_gone_for_good(task: Task, snapshot: Snapshot) -> Procedure[bool]:
+    """Whether a snapshot that is not listed is gone, and not just not visible yet."""
+    is_seen = yield from find_trace(task, lambda: None if _is_gone(task.client, snapshot) else True)
+    return is_seen is None
 
 
 def _follow_create(task: Task, outcome: SnapshotOutcome, event: Event, snapshot: Snapshot) -> Procedure[bool]:
@@ -188,7 +210,7 @@ def ensure(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recent: Rec
             outcome.error = "A snapshot of this name whose create had failed is being deleted; run the same task again."
         else:
             outcome.status, outcome.id = "", None
-            yield from create(task, outcome)
+            yield from create(task, outcome, [snapshot.id])
     elif proof.state is State.UNSURE:
         raise _unproven(snapshot, proof)
 
@@ -203,9 +225,9 @@ def await_one(task: Task, outcome: SnapshotOutcome, failed_ids: Collection[str])
     outcome.status, outcome.error = "", None
     while True:
         listed: Sequence[Snapshot] = yield from keep_looking(lambda: snapshots_of(task.client, outcome.machine_id))
-        found = [item for item in named(listed, str(outcome.name)) if item.id not in failed_ids]
+        found = _counting(listed, str(outcome.name), failed_ids)
         if not found:
-            yield from create(task, outcome)
+            yield from create(task, outcome, failed_ids)
             return
         if len(found) == 1:
             yield from ensure(task, outcome, found[0])
@@ -232,14 +254,7 @@ def rename(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, new_name: s
 
 def delete(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedure[None]:
     """Delete a snapshot. Found gone is unchanged, unless it was this task that asked for it."""
-    client = task.client
-
-    def is_gone() -> bool:
-        try:
-            client.snapshot(snapshot.id)
-        except NotFound:
-            return True
-        return False
+    client, is_gone = task.client, partial(_is_gone, task.client, snapshot)
 
     def find() -> tuple[Event | None, bool] | None:
         if is_gone():
@@ -248,7 +263,7 @@ def delete(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedur
         return (event, False) if event else None
 
     def shows() -> Procedure[bool]:
-        return (yield from find_trace(task, lambda: is_gone() or None)) is not None
+        return (yield from find_trace(task, partial(_true_or_none, is_gone))) is not None
 
     def request() -> tuple[Event | None, bool]:
         return client.delete_snapshot(snapshot.id), True
@@ -388,18 +403,72 @@ def _await_proof(
             return proof
 
 
-def _adopt(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedure[bool]:
-    """See a snapshot done whose create was answered by nothing; False when the task does not wait."""
+def _adopt(
+    task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, failed_ids: Collection[str] = ()
+) -> Procedure[None]:
+    """See a snapshot done whose create was answered by nothing, and just one left.
+
+    C(snapshot) is the first that counts. It may be what another controller made meanwhile, and so may each later one.
+    """
+    client, name = task.client, str(outcome.name)
     # What was there when the machine was busy, and when its answer was lost, was begun by somebody else.
-    others = frozenset(task.settled_events)
-    proof = yield from _await_proof(task, outcome, snapshot, task.recent, others, is_seen=False)
-    if proof.state is State.RUNNING:
-        return False
-    if proof.state is State.FAILED:
-        raise ended_badly(proof.events[0])
+    others = set(task.settled_events)
+    while True:
+        outcome.take_snapshot(snapshot)
+        proof = yield from _await_proof(task, outcome, snapshot, task.recent, others, is_seen=False)
+        if proof.state is State.RUNNING:
+            return
+        listed: Sequence[Snapshot] = yield from keep_looking(lambda: snapshots_of(client, outcome.machine_id))
+        if proof.state is not State.FAILED:
+            break
+        failed_ids = {*failed_ids, snapshot.id}
+        found = _counting(listed, name, failed_ids)
+        if not found:
+            raise ended_badly(proof.events[0])
+        if len(proof.events) == 1:
+            others.add(proof.events[0].id)
+        snapshot = found[-1]
     if proof.state is not State.DONE:
         raise _unproven(snapshot, proof)
-    return True
+    outcome.status = "created"
+    later = [item for item in _counting(listed, name, failed_ids) if item.id != snapshot.id]
+    if task.wait:
+        yield from _leave_no_later_one(task, outcome, snapshot, later)
+
+
+def _leave_no_later_one(
+    task: Task, outcome: SnapshotOutcome, first: Snapshot, later: Sequence[Snapshot]
+) -> Procedure[None]:
+    """See those go that were made later than the first; one of them may be the own one, whose answer was lost.
+
+    Whoever made one deletes it (L(_leave_the_first)). What is still there, as long after it was made as an answer may
+    take, is the own one, or that of a controller that died: it is deleted where the name is a run's, so that it was
+    made for nothing else.
+    """
+    is_only_one = True
+    for item in later:
+        try:
+            proof = yield from _await_proof(task, outcome, item, None, is_strict=False)
+        except (NotSeen, Refused):
+            continue
+        if proof.state is State.FAILED:
+            continue
+        is_only_one = False
+        if (yield from find_trace(task, partial(_true_or_none, partial(_is_gone, task.client, item)))):
+            continue
+        if parse_run_name(item.name) is None:
+            outcome.status = ""
+            raise Unsure(
+                f"Snapshots {first.id} and {item.id} have this name now, and the answer that would tell which of them "
+                "this task made was lost. Delete one of them by its id (state=absent)."
+            )
+        yield from delete(task, outcome, item)
+    outcome.take_snapshot(first)
+    outcome.status = "created" if is_only_one else "unchanged"
+
+
+def _true_or_none(look: Callable[[], bool]) -> bool | None:
+    return look() or None
 
 
 def _unproven(snapshot: Snapshot, proof: Proof) -> Unsure:

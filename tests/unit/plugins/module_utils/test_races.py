@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import queue
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +25,22 @@ from simulator.service import Request, Response
 from simulator.session import SimulatorAdapter
 
 NAME = "maint-20251231T235959Z-1a2b"
+
+
+class Loses(SimulatorAdapter):
+    """Loses the answer to each create that is carried out."""
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        response = super().send(request, **options)
+        if request.method == "POST" and response.status_code == 200:
+            raise requests.exceptions.ReadTimeout
+        return response
+
+
+def run_losing_answers(fleet: Fleet, name: str = NAME, **connection: Any) -> Report:
+    client = fleet.client(adapter=Loses(fleet.service), **connection)
+    wish = Wish(machine_ids=fleet.machine_ids, name=name)
+    return run_snapshots(client, wish, check_mode=False, executor=fleet.executor)
 
 
 class Race:
@@ -178,18 +195,7 @@ def test_create_of_another_that_was_waited_for_is_no_proof_of_the_own_one(second
     others: list[str] = []
     around_the_first_post(fleet, before=lambda: others.append(fleet.begin_snapshot("nightly")[1]))
 
-    class Loses(SimulatorAdapter):
-        """Loses the answer to each create that is carried out."""
-
-        def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-            response = super().send(request, **options)
-            if request.method == "POST" and response.status_code == 200:
-                raise requests.exceptions.ReadTimeout
-            return response
-
-    wish = Wish(machine_ids=fleet.machine_ids, name=NAME)
-    client = fleet.client(adapter=Loses(fleet.service))
-    result = only(run_snapshots(client, wish, check_mode=False, executor=fleet.executor))
+    result = only(run_losing_answers(fleet))
     assert result["status"] == "created"
     assert result["event_id"] not in others
     [own] = [item for item in fleet.service.snapshots(fleet.machine_id) if item["name"] == NAME]
@@ -255,26 +261,142 @@ def test_own_snapshot_that_becomes_visible_late_is_looked_for_by_its_machine() -
     assert [item["id"] for item in fleet.service.snapshots(fleet.machine_id)] == [race.others_id]
 
 
+def lost_among_others(name: str, before: int, after: int) -> tuple[Fleet, list[str], dict[str, Any]]:
+    """A create whose answer is lost, among those of controllers that die then: the ids before it and after, the result.
+
+    The machine has an older snapshot, of something else.
+    """
+    fleet = Fleet(busy="queue")
+    fleet.made_snapshot("nightly")
+    ids: list[str] = []
+
+    def others(count: int) -> Callable[[], None]:
+        return lambda: ids.extend(fleet.begin_snapshot(name)[0] for dummy in range(count))
+
+    around_the_first_post(fleet, before=others(before), after=others(after))
+    return fleet, ids, only(run_losing_answers(fleet, name))
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_of_a_run_the_first_is_left_when_an_answer_is_lost_among_those_of_others(before: int, after: int) -> None:
+    fleet, ids, result = lost_among_others(NAME, before, after)
+    older, left = fleet.service.snapshots(fleet.machine_id)
+    assert (older["name"], left["name"]) == ("nightly", NAME)
+    assert left["complete"]
+    assert (result["status"], result["id"]) == ("unchanged" if ids else "created", left["id"])
+    assert left["id"] == ids[0] if before else left["id"] not in ids
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 0), (0, 1), (1, 1)])
+def test_of_another_name_nothing_is_deleted_when_an_answer_is_lost(before: int, after: int) -> None:
+    fleet, ids, result = lost_among_others("before-upgrade", before, after)
+    there = [item["id"] for item in fleet.service.snapshots(fleet.machine_id)]
+    assert len(there) == 1 + before + 1 + after
+    assert set(ids) < set(there)
+    assert [call.split()[0] for call in fleet.writes()] == ["POST"]
+    assert result["status"] == "unsure"
+    assert there[1] in result["error"]
+    assert any(later in result["error"] for later in there[2:])
+
+
+def test_what_others_remove_themselves_is_left_to_them_when_an_answer_is_lost() -> None:
+    fleet = Fleet(busy="queue")
+    ids: list[str] = []
+    handle = fleet.service.handle
+
+    def removed_in_time(request: Request) -> Response:
+        """Whoever made it deletes it when this task first asks for it."""
+        world = fleet.service.world
+        made = world.snapshots.get(ids[0]) if ids else None
+        if made and request.path == f"/snapshots/{made.id}":
+            world._drop_snapshot(made)
+        return handle(request)
+
+    fleet.service.handle = removed_in_time  # type: ignore[method-assign]
+    around_the_first_post(fleet, after=lambda: ids.append(fleet.begin_snapshot("before-upgrade")[0]))
+    result = only(run_losing_answers(fleet, "before-upgrade"))
+    assert result["status"] == "unchanged"
+    assert [item["id"] for item in fleet.service.snapshots(fleet.machine_id)] == [result["id"]]
+    assert result["id"] not in ids
+
+
+@pytest.mark.parametrize("name", [NAME, "before-upgrade"])
+def test_failed_one_of_another_counts_neither_before_nor_after_a_lost_one(name: str) -> None:
+    fleet = Fleet(busy="queue")
+    ids: list[str] = []
+
+    def failing() -> None:
+        rule = fleet.fault("event", method="POST", path="/snapshots", state="error", error="no space", times=1)
+        ids.append(fleet.begin_snapshot(name)[0])
+        fleet.service.faults.remove(rule)
+
+    around_the_first_post(fleet, before=failing, after=failing)
+    result = only(run_losing_answers(fleet, name))
+    assert result["status"] == "created"
+    assert result["id"] not in ids
+    assert [call.split()[0] for call in fleet.writes()] == ["POST"]
+
+
+def own_one_gone(fleet: Fleet, *, before: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """The result when somebody deletes what this task makes, as soon as its event has ended."""
+    handle = fleet.service.handle
+    has_gone = False
+
+    def delete_newest(request: Request) -> Response:
+        nonlocal has_gone
+        response = handle(request)
+        made = [item for item in fleet.service.world.snapshots if item.name == NAME]
+        if request.method == "GET" and not has_gone and made and made[-1].complete:
+            has_gone = True
+            fleet.service.world._drop_snapshot(made[-1])
+        return response
+
+    fleet.service.handle = delete_newest  # type: ignore[method-assign]
+    around_the_first_post(fleet, before=before)
+    return only(fleet.run(name=NAME))
+
+
+def test_own_one_that_somebody_deleted_is_not_said_to_be_there() -> None:
+    result = own_one_gone(Fleet())
+    assert result["status"] == "failed"
+    assert "gone again" in result["error"]
+
+
+def test_own_one_that_somebody_deleted_gives_way_to_that_of_another_controller() -> None:
+    fleet = Fleet(busy="queue")
+    ids: list[str] = []
+    result = own_one_gone(fleet, before=lambda: ids.append(fleet.begin_snapshot(NAME)[0]))
+    assert (result["status"], result["id"]) == ("unchanged", ids[0])
+
+
 @pytest.mark.parametrize("busy", ["conflict", "queue"])
-@pytest.mark.parametrize("machines", [1, 5, 130])
+@pytest.mark.parametrize(
+    ("machines", "losing"), [*itertools.product([1, 5], [0, 1, 2, 4]), *itertools.product([130], [0, 1])]
+)
 def test_four_controllers_at_once_leave_one_snapshot_and_agree_on_it(
-    monkeypatch: pytest.MonkeyPatch, machines: int, busy: str
+    monkeypatch: pytest.MonkeyPatch, machines: int, busy: str, losing: int
 ) -> None:
+    """C(losing): to how many of them no answer to a create comes."""
     clock = VirtualClock()
     simple_queue = functools.partial(VirtualQueue, clock)
     monkeypatch.setattr(_scheduler, "queue", SimpleNamespace(SimpleQueue=simple_queue, Empty=queue.Empty))
     fleet = Fleet(machines, clock=clock, is_history_whole=False, busy=busy, latency_seconds=0.05)
     controllers = VirtualPool(clock, 4)
 
-    def run() -> Report:
+    def run(number: int) -> Report:
         task = Fleet.__new__(Fleet)
         task.__dict__.update(fleet.__dict__, executor=VirtualPool(clock, 4))
+        if number < losing:
+            return run_losing_answers(task, concurrency=8)
         return task.run(name=NAME, connection={"concurrency": 8})
 
-    reports = [future.result() for future in [controllers.submit(run) for dummy in range(4)]]
-    assert {status for report in reports for status in statuses(report)} == {"created", "unchanged"}
+    reports = [future.result() for future in [controllers.submit(run, number) for number in range(4)]]
+    assert {status for report in reports for status in statuses(report)} <= {"created", "unchanged"}
     for number, machine_id in enumerate(fleet.machine_ids):
         (left,) = fleet.service.snapshots(machine_id)
         outcomes = [report.outcomes[number].to_result() for report in reports]
         assert {outcome["id"] for outcome in outcomes} == {left["id"]}
-        assert [outcome["status"] for outcome in outcomes].count("created") == 1
+        # Who did not hear which one it made does not say that it made the one that is left.
+        made = [outcome["status"] for outcome in outcomes].count("created")
+        assert made <= 1 if losing else made == 1
