@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
 from ansible_collections.community.paperspace.plugins.module_utils._errors import DeadlinePassed
@@ -38,13 +39,25 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("Retry-After", "").strip()
     if value.isdecimal():
         return float(value) or None
+    asked, now = http_date(value), service_time(headers)
+    if asked is None or now is None:
+        return None
+    seconds = (asked - now).total_seconds()
+    return seconds if seconds > 0 else None
+
+
+def service_time(headers: Mapping[str, str]) -> datetime | None:
+    """The time of the service's own clock when it answered, from C(Date)."""
+    return http_date(headers.get("Date", ""))
+
+
+def http_date(text: str) -> datetime | None:
+    """The time that a header tells, or None where it tells none."""
     try:
-        asked = parsedate_to_datetime(value)
-        now = parsedate_to_datetime(headers.get("Date", ""))
-        seconds = (asked - now).total_seconds()
+        told = parsedate_to_datetime(text)
+        return told if told.tzinfo else told.replace(tzinfo=timezone.utc)
     except (TypeError, ValueError, OverflowError):
         return None
-    return seconds if seconds > 0 else None
 
 
 class Places:

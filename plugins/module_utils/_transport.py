@@ -15,8 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from random import random as system_random
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,6 +40,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._pace import 
     Places,
     backoff,
     retry_after,
+    service_time,
 )
 from ansible_collections.community.paperspace.plugins.module_utils._shown import shown
 from ansible_collections.community.paperspace.plugins.module_utils._version import VERSION
@@ -222,7 +222,7 @@ class Transport:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                self.service_time = _service_time(response.headers) or self.service_time
+                self.service_time = service_time(response.headers) or self.service_time
                 return Answer(response.status_code, response.headers, self._read(method, path, response))
         except (OSError, urllib3.exceptions.HTTPError) as error:
             # Every RequestException is an OSError; a missing CA bundle and an impossible host come as what they are.
@@ -393,15 +393,6 @@ def _complaint(content: Any, *, is_success: bool) -> tuple[str | None, str | Non
     issues = listed if isinstance(listed, list) else []
     messages = [str(issue["message"]) for issue in issues if isinstance(issue, dict) and "message" in issue]
     return str(content.get("code") or "") or None, "; ".join([content["message"], *messages])
-
-
-def _service_time(headers: Mapping[str, str]) -> datetime | None:
-    """The time of the service's own clock, from C(Date)."""
-    try:
-        told = parsedate_to_datetime(headers.get("Date", ""))
-        return told if told.tzinfo else told.replace(tzinfo=timezone.utc)
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 def _may_repeat(method: str, error: PaperspaceError) -> bool:
