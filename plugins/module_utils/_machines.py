@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
-from ansible_collections.community.paperspace.plugins.module_utils._errors import Refused
+from ansible_collections.community.paperspace.plugins.module_utils._errors import DeadlinePassed, Refused
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import (
     NO_PROGRESS,
     MachineOutcome,
@@ -275,7 +275,7 @@ def _move(task: Task, outcome: MachineOutcome, wanted: str | None, state: str) -
 
 
 def _send(task: Task, outcome: MachineOutcome, verb: str) -> Procedure[bool]:
-    """Send the verb and wait for its event. A machine that is on its way already needs no event."""
+    """Send the verb and wait for its event. A machine that is there, or on its way, by then needs none."""
     client, machine_id = task.client, outcome.machine_id
     goal = _ENDS.get(verb)
 
@@ -294,7 +294,15 @@ def _send(task: Task, outcome: MachineOutcome, verb: str) -> Procedure[bool]:
     except Refused as refusal:
         if verb == "start" and "currently starting" in str(refusal):
             return True
-        raise
+        if goal is None or not task.wait:
+            raise
+        try:
+            is_there = yield from shows()
+        except DeadlinePassed:
+            raise refusal from None
+        if not is_there:
+            raise
+        return True
     return (yield from follow(task, outcome, event, shows if goal else None))
 
 

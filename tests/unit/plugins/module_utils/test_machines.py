@@ -395,3 +395,32 @@ def test_what_became_of_settings_whose_change_is_work_shows_in_the_machine(
     [outcome] = fleet.change(auto_snapshot=DAILY).outcomes
     assert outcome.status == status
     assert (outcome.auto_snapshot == DAILY) == (status == "updated")
+
+
+@pytest.mark.parametrize("lag", [0.0, 3.0])
+@pytest.mark.parametrize(("wanted", "state"), [("stopped", "off"), ("started", "ready")])
+def test_machine_that_somebody_else_has_moved_there_just_before_is_as_wanted(
+    wanted: str, state: str, lag: float
+) -> None:
+    fleet = Fleet(state_lag_seconds=lag)
+    if wanted == "started":
+        fleet.service.change_machine(fleet.machine_id, state="off")
+    handle = fleet.service.handle
+
+    def moved_before_the_request(request: Any) -> Any:
+        if request.method == "PATCH":
+            fleet.service.machine(fleet.machine_id).enter(state, fleet.clock.now())
+        return handle(request)
+
+    fleet.service.handle = moved_before_the_request  # type: ignore[method-assign]
+    result = only(fleet.change(state=wanted))
+    assert (result["status"], result["state"], result["error"]) == (wanted, state, None)
+    assert len(fleet.writes()) == 1
+
+
+def test_refusal_counts_where_the_machine_does_not_get_there() -> None:
+    fleet = Fleet()
+    fleet.fault("status", method="PATCH", status=400, message="Not today.")
+    result = only(fleet.change(state="stopped"))
+    assert (result["status"], result["state"]) == ("failed", "ready")
+    assert "Not today." in result["error"]
