@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
-from ansible_collections.community.paperspace.plugins.module_utils._errors import DeadlinePassed, Refused
+from ansible_collections.community.paperspace.plugins.module_utils._errors import (
+    DeadlinePassed,
+    NotFound,
+    RateLimited,
+    Refused,
+    Unauthorized,
+)
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import (
     NO_PROGRESS,
     MachineOutcome,
@@ -261,21 +267,44 @@ def _move(task: Task, outcome: MachineOutcome, wanted: str | None, state: str) -
         return
     if move.after is not None and task.wait:
         yield from settle(task, outcome, {move.after})
-    is_done = True
-    if move.verb is not None:
-        is_done = yield from _send(task, outcome, move.verb)
+    verb, is_done = move.verb, True
+    if verb is not None:
+        try:
+            is_done = yield from _send(task, outcome, verb)
+        except Refused as refusal:
+            yield from _until_there(task, outcome.machine_id, _ENDS.get(verb), refusal)
+            verb = None
     if not task.wait:
         outcome.status = outcome.status or "pending"
     elif is_done:
         machine = yield from settle(task, outcome, {_GOALS[wanted]})
         outcome.state = machine.state
         outcome.auto_snapshot = auto_snapshot_of(machine)
-        if move.verb is not None:
-            outcome.status = _PAST[move.verb]
+        if verb is not None:
+            outcome.status = _PAST[verb]
+
+
+def _until_there(task: Task, machine_id: str, goal: str | None, refusal: Refused) -> Procedure[None]:
+    """Wait until the machine shows the goal, to which somebody else has moved it; otherwise raise the refusal.
+
+    How the service words that it is there already is not published.
+    """
+    if goal is None or not task.wait or isinstance(refusal, (NotFound, RateLimited, Unauthorized)):
+        raise refusal
+    until = task.client.clock() + STATE_LAG
+    while True:
+        try:
+            machine: Machine = yield NextLook(machine_id)
+        except DeadlinePassed:
+            raise refusal from None
+        if machine.state == goal:
+            return
+        if task.client.clock() >= until:
+            raise refusal
 
 
 def _send(task: Task, outcome: MachineOutcome, verb: str) -> Procedure[bool]:
-    """Send the verb and wait for its event. A machine that is there, or on its way, by then needs none."""
+    """Send the verb and wait for its event. A machine that is on its way already needs no event."""
     client, machine_id = task.client, outcome.machine_id
     goal = _ENDS.get(verb)
 
@@ -294,15 +323,7 @@ def _send(task: Task, outcome: MachineOutcome, verb: str) -> Procedure[bool]:
     except Refused as refusal:
         if verb == "start" and "currently starting" in str(refusal):
             return True
-        if goal is None or not task.wait:
-            raise
-        try:
-            is_there = yield from shows()
-        except DeadlinePassed:
-            raise refusal from None
-        if not is_there:
-            raise
-        return True
+        raise
     return (yield from follow(task, outcome, event, shows if goal else None))
 
 

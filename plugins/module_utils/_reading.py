@@ -27,6 +27,8 @@ from ansible_collections.community.paperspace.plugins.module_utils._wire import 
 # "More than ten minutes in one transition is a fault in the vendor's own words" (FACTS.md); after a day an event
 # that still claims to run says nothing of the machine any more.
 STUCK_AFTER = timedelta(days=1)
+# C(Date) tells whole seconds.
+DATE_STEP = timedelta(seconds=1)
 PAGES_FOR_A_HINT = 5
 NAMES_IN_A_HINT = 5
 
@@ -64,12 +66,13 @@ class Recent:
 
     @cached_property
     def since(self) -> datetime | None:
-        """From when on an event can be new: the time of the newest one, but none that was still to come."""
+        """From when on an event can be new: the time of the newest one, unless that was still to come."""
         times = [event.created for event in self.events]
-        if not times or self.as_of is None:
-            return max(times, default=None)
+        newest = max(times, default=None)
+        if newest is None or self.as_of is None or newest < self.as_of + DATE_STEP:
+            return newest
         # What is older than all that was read is never new, whatever the service's C(Date) says.
-        return max(min(times), min(max(times), self.as_of))
+        return max(min(times), self.as_of)
 
     def running_on(self, machine_id: str) -> list[Event]:
         return self._running.get(machine_id, [])

@@ -131,9 +131,9 @@ def plan_present(machine_id: str, name: str, snapshots: Sequence[Snapshot], proo
             "Use another name.",
         )
     usable = [snapshot for snapshot in found if proofs[snapshot.id].state is not State.FAILED]
+    failed_ids = frozenset(snapshot.id for snapshot in found if snapshot not in usable)
     if len(usable) > 1:
         # Two controllers that make it at once leave one, in a moment.
-        failed_ids = frozenset(snapshot.id for snapshot in found if snapshot not in usable)
         return replace(_bad(outcome, too_many(usable)), verb="await", snapshot=usable[-1], failed_ids=failed_ids)
     snapshot = (usable or found)[0]
     outcome.take_snapshot(snapshot)
@@ -147,7 +147,7 @@ def plan_present(machine_id: str, name: str, snapshots: Sequence[Snapshot], proo
             "Delete it by its id (state=absent), or use another name."
         )
         return Action(outcome)
-    return Action(outcome, "replace" if proof.state is State.FAILED else "ensure", snapshot)
+    return Action(outcome, "replace" if proof.state is State.FAILED else "ensure", snapshot, failed_ids)
 
 
 def _closes(snapshot: Snapshot, open_name: str) -> bool:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
@@ -22,7 +21,6 @@ from ansible_collections.community.paperspace.plugins.module_utils._outcomes imp
 from ansible_collections.community.paperspace.plugins.module_utils._procedures import (
     FIRST_LOOK_AGAIN,
     SETTLED_STATES,
-    NotSeen,
     Task,
     Unsure,
     ended_badly,
@@ -39,7 +37,6 @@ from ansible_collections.community.paperspace.plugins.module_utils._procedures i
 from ansible_collections.community.paperspace.plugins.module_utils._proof import Proof, State, needs_events_since, prove
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Recent, events_of, snapshots_of
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import (
-    Call,
     EventEnd,
     NewSnapshots,
     Pause,
@@ -55,7 +52,7 @@ def carry_out(task: Task, action: Action, new_name: str | None, *, safety_snapsh
     if snapshot is None:
         return create(task, outcome)
     if action.verb in ("ensure", "replace"):
-        return ensure(task, outcome, snapshot)
+        return ensure(task, outcome, snapshot, action.failed_ids)
     if action.verb == "await":
         return await_one(task, outcome, action.failed_ids)
     if action.verb == "rename":
@@ -66,30 +63,37 @@ def carry_out(task: Task, action: Action, new_name: str | None, *, safety_snapsh
 
 
 def create(task: Task, outcome: SnapshotOutcome, failed_ids: Collection[str] = ()) -> Procedure[None]:
-    """Take a snapshot of this name and see it done. C(failed_ids): those of this name that do not count."""
+    """Take a snapshot of this name and see it done. C(failed_ids): those of this name that are there do not count."""
     client, machine_id, name = task.client, outcome.machine_id, str(outcome.name)
+    is_joined = False
 
-    def find_first() -> tuple[Snapshot, Event | None] | None:
+    def find() -> tuple[Snapshot, Event | None] | None:
         found = _counting(snapshots_of(client, machine_id), name, failed_ids)
         return (found[-1], None) if found else None
 
+    def join() -> tuple[Snapshot, Event | None] | None:
+        nonlocal is_joined
+        found = find()
+        is_joined = found is not None
+        return found
+
     if (yield from until_idle(task, outcome)):
         # What was running may have been a create of this very name, sent by a controller that died.
-        earlier = yield from keep_looking(find_first)
+        earlier = yield from keep_looking(find)
         if earlier is not None:
-            yield from ensure(task, outcome, earlier[0])
+            yield from ensure(task, outcome, earlier[0], failed_ids)
             return
     if not task.wait:
         _refuse_beside_another(task, machine_id)
     sent: tuple[Snapshot, Event | None] = yield from send_once(
-        task, outcome, lambda: client.create_snapshot(machine_id, name), find_first, join=find_first
+        task, outcome, lambda: client.create_snapshot(machine_id, name), find, join=join
     )
     answered = client.clock()
     snapshot, event = sent
-    if event is None and not outcome.was_sent:
-        yield from ensure(task, outcome, snapshot, task.recent)
+    if is_joined:
+        yield from ensure(task, outcome, snapshot, failed_ids, task.recent)
     elif event is None:
-        yield from _adopt(task, outcome, snapshot, failed_ids)
+        yield from _adopt(task, outcome, snapshot, failed_ids, answered)
     else:
         outcome.take_snapshot(snapshot)
         if (yield from _follow_create(task, outcome, event, snapshot)):
@@ -99,7 +103,7 @@ def create(task: Task, outcome: SnapshotOutcome, failed_ids: Collection[str] = (
 
 def _counting(snapshots: Sequence[Snapshot], name: str, failed_ids: Collection[str]) -> list[Snapshot]:
     """Those of this name, in their order, but for those that are known to have failed."""
-    return [item for item in named(snapshots, name) if item.id not in failed_ids]
+    return [item for item in named(snapshots, name) if item.id not in failed_ids and not item.is_auto_snapshot]
 
 
 def _refuse_beside_another(task: Task, machine_id: str) -> None:
@@ -116,26 +120,24 @@ def _leave_the_first(task: Task, outcome: SnapshotOutcome, own: Snapshot, since:
     """Of several snapshots of one name the first stays, so that all controllers that made one agree which.
 
     The service does not keep two controllers that find no snapshot from making one each. C(since): when the own one
-    was there. If the list cannot be read by then, the own one stays.
+    was there.
     """
-    listed = yield from _new_on_machine(task, own, since)
-    if all(item.id != own.id for item in listed) and (yield from _is_gone_for_good(task, own)):
-        left = named(listed, own.name)
-        if not left:
+    listed = yield from _listed_with(task, own, since)
+    ids = [item.id for item in listed]
+    if own.id not in ids:
+        if not named(listed, own.name):
             raise Refused(f"Snapshot {own.id} was made, but it is gone again: somebody else deleted it.")
-        yield from ensure(task, outcome, left[-1])
+        yield from await_one(task, outcome, ())
         return
-    older = itertools.dropwhile(lambda item: item.id != own.id, listed)
-    for earlier in reversed(named(list(older)[1:], own.name)):
+    for earlier in reversed(named(listed[ids.index(own.id) + 1 :], own.name)):
         try:
             # The own event is visible, so that of what was begun before is as well.
             proof = yield from _await_proof(task, outcome, earlier, None, is_strict=False)
-        except (NotSeen, Refused):
+        except Refused:
             continue
         if proof.state is State.FAILED:
             continue
         if proof.state is not State.DONE:
-            outcome.status = ""
             raise Unsure(
                 f"Snapshot {own.id} was made, but somebody else made {earlier.id} of the same name at the same time, "
                 f"and {proof.describe()}. Delete one of them by its id (state=absent)."
@@ -146,17 +148,32 @@ def _leave_the_first(task: Task, outcome: SnapshotOutcome, own: Snapshot, since:
         return
 
 
-def _new_on_machine(task: Task, own: Snapshot, since: float) -> Procedure[Sequence[Snapshot]]:
-    """The machine's snapshots, newest first, or at least those that came up during the task; just the own in doubt."""
-    listed: Sequence[Snapshot] = ()
-    try:
-        if task.feed is not None:
-            listed = yield NewSnapshots(own.machine_id, since)
+def _listed_with(task: Task, own: Snapshot, since: float) -> Procedure[Sequence[Snapshot]]:
+    """The machine's snapshots, newest first, or at least those that came up during the task. Without the own one when
+    that is gone.
+    """
+    client = task.client
+    if task.feed is not None:
+        new: Sequence[Snapshot] = yield NewSnapshots(own.machine_id, since)
         # It is seldom not the only one; then the names of the others may have changed by now.
-        if [item.id for item in listed] != [own.id]:
-            listed = yield Call(lambda: snapshots_of(task.client, own.machine_id))
-    except PaperspaceError:
-        return [own]
+        if [item.id for item in new] == [own.id]:
+            return new
+
+    def with_own() -> list[Snapshot] | None:
+        found = snapshots_of(client, own.machine_id)
+        return found if any(item.id == own.id for item in found) else None
+
+    listed: list[Snapshot] | None = yield from keep_looking(with_own)
+    if listed is None:
+        # It may not be visible yet.
+        listed = yield from find_trace(task, with_own)
+    if listed is None and not (yield from keep_looking(partial(_is_gone, client, own))):
+        raise Unsure(
+            f"Snapshot {own.id} was made, but the service does not list it, so that it is not known whether somebody "
+            "else made one of the same name at the same time."
+        )
+    if listed is None:
+        listed = yield from keep_looking(lambda: snapshots_of(client, own.machine_id))
     return listed
 
 
@@ -166,12 +183,6 @@ def _is_gone(client: Client, snapshot: Snapshot) -> bool:
     except NotFound:
         return True
     return False
-
-
-def _is_gone_for_good(task: Task, snapshot: Snapshot) -> Procedure[bool]:
-    """Whether a snapshot that is not listed is gone, and not just not visible yet."""
-    is_seen = yield from find_trace(task, lambda: None if _is_gone(task.client, snapshot) else True)
-    return is_seen is None
 
 
 def _follow_create(task: Task, outcome: SnapshotOutcome, event: Event, snapshot: Snapshot) -> Procedure[bool]:
@@ -192,10 +203,16 @@ def _follow_create(task: Task, outcome: SnapshotOutcome, event: Event, snapshot:
         raise
 
 
-def ensure(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recent: Recent | None = None) -> Procedure[None]:
+def ensure(
+    task: Task,
+    outcome: SnapshotOutcome,
+    snapshot: Snapshot,
+    failed_ids: Collection[str] = (),
+    recent: Recent | None = None,
+) -> Procedure[None]:
     """Wait until a snapshot that is there is proven; one whose create failed is replaced.
 
-    C(recent): the snapshot was made after that moment.
+    C(failed_ids): others of this name that do not count. C(recent): the snapshot was made after that moment.
     """
     outcome.take_snapshot(snapshot)
     proof = yield from _await_proof(task, outcome, snapshot, None)
@@ -210,7 +227,7 @@ def ensure(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, recent: Rec
             outcome.error = "A snapshot of this name whose create had failed is being deleted; run the same task again."
         else:
             outcome.status, outcome.id = "", None
-            yield from create(task, outcome, [snapshot.id])
+            yield from create(task, outcome, {*failed_ids, snapshot.id})
     elif proof.state is State.UNSURE:
         raise _unproven(snapshot, proof)
 
@@ -230,7 +247,7 @@ def await_one(task: Task, outcome: SnapshotOutcome, failed_ids: Collection[str])
             yield from create(task, outcome, failed_ids)
             return
         if len(found) == 1:
-            yield from ensure(task, outcome, found[0])
+            yield from ensure(task, outcome, found[0], failed_ids)
             return
         if clock() - began >= task.client.connection.request_timeout:
             raise Refused(too_many(found))
@@ -263,7 +280,7 @@ def delete(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedur
         return (event, False) if event else None
 
     def shows() -> Procedure[bool]:
-        return (yield from find_trace(task, partial(_true_or_none, is_gone))) is not None
+        return (yield from find_trace(task, lambda: is_gone() or None)) is not None
 
     def request() -> tuple[Event | None, bool]:
         return client.delete_snapshot(snapshot.id), True
@@ -404,71 +421,95 @@ def _await_proof(
 
 
 def _adopt(
-    task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, failed_ids: Collection[str] = ()
+    task: Task, outcome: SnapshotOutcome, first: Snapshot, failed_ids: Collection[str], lost: float
 ) -> Procedure[None]:
     """See a snapshot done whose create was answered by nothing, and just one left.
 
-    C(snapshot) is the first that counts. It may be what another controller made meanwhile, and so may each later one.
+    C(first) is the first that counts. It may be what another controller made meanwhile, and so may each later one.
+    C(lost): when it was seen.
     """
-    client, name = task.client, str(outcome.name)
+    client, name, machine_id = task.client, str(outcome.name), outcome.machine_id
+    failed_ids = set(failed_ids)
     # What was there when the machine was busy, and when its answer was lost, was begun by somebody else.
     others = set(task.settled_events)
+
+    def look() -> list[Snapshot]:
+        return _counting(snapshots_of(client, machine_id), name, failed_ids)
+
     while True:
-        outcome.take_snapshot(snapshot)
-        proof = yield from _await_proof(task, outcome, snapshot, task.recent, others, is_seen=False)
+        outcome.take_snapshot(first)
+        proof = yield from _await_proof(task, outcome, first, task.recent, others, is_seen=False)
         if proof.state is State.RUNNING:
             return
-        listed: Sequence[Snapshot] = yield from keep_looking(lambda: snapshots_of(client, outcome.machine_id))
-        if proof.state is not State.FAILED:
-            break
-        failed_ids = {*failed_ids, snapshot.id}
-        found = _counting(listed, name, failed_ids)
-        if not found:
+        if proof.state is State.FAILED:
+            failed_ids.add(first.id)
+            if len(proof.events) == 1:
+                others.add(proof.events[0].id)
+        elif proof.state is not State.DONE:
+            raise _unproven(first, proof)
+        elif task.wait:
+            # By then the own one is listed, if that is another one.
+            yield Pause(max(0.0, lost + client.connection.request_timeout - client.clock()))
+        found: list[Snapshot] = yield from keep_looking(look)
+        if not found and proof.state is State.FAILED:
             raise ended_badly(proof.events[0])
-        if len(proof.events) == 1:
-            others.add(proof.events[0].id)
-        snapshot = found[-1]
-    if proof.state is not State.DONE:
-        raise _unproven(snapshot, proof)
-    outcome.status = "created"
-    later = [item for item in _counting(listed, name, failed_ids) if item.id != snapshot.id]
-    if task.wait:
-        yield from _leave_no_later_one(task, outcome, snapshot, later)
+        if not found:
+            raise Refused(f"Snapshot {first.id} is gone again: somebody else deleted it.")
+        if found[-1].id == first.id:
+            break
+        first = found[-1]
+    is_alone = yield from _leave_no_later_one(task, outcome, first, failed_ids, look)
+    outcome.take_snapshot(first)
+    outcome.status = "created" if is_alone else "unchanged"
 
 
 def _leave_no_later_one(
-    task: Task, outcome: SnapshotOutcome, first: Snapshot, later: Sequence[Snapshot]
-) -> Procedure[None]:
-    """See those go that were made later than the first; one of them may be the own one, whose answer was lost.
+    task: Task, outcome: SnapshotOutcome, first: Snapshot, failed_ids: set[str], look: Callable[[], list[Snapshot]]
+) -> Procedure[bool]:
+    """See those go that were made later than the first, of which one may be the own; whether there were none.
 
     Whoever made one deletes it (L(_leave_the_first)). What is still there, as long after it was made as an answer may
-    take, is the own one, or that of a controller that died: it is deleted where the name is a run's, so that it was
-    made for nothing else.
+    take, is the own one, whose answer was lost, or that of a controller that died. It is deleted where the name is a
+    run's, so that it was made for nothing else, and where the first is seen to be there at that very moment.
+    C(failed_ids): those for which C(look) does not look.
     """
-    is_only_one = True
-    for item in later:
-        try:
-            proof = yield from _await_proof(task, outcome, item, None, is_strict=False)
-        except (NotSeen, Refused):
-            continue
-        if proof.state is State.FAILED:
-            continue
-        is_only_one = False
-        if (yield from find_trace(task, partial(_true_or_none, partial(_is_gone, task.client, item)))):
-            continue
-        if parse_run_name(item.name) is None:
-            outcome.status = ""
+    is_alone = True
+    had_time: set[str] = set()
+    while True:
+        found: list[Snapshot] = yield from keep_looking(look)
+        if not found or found[-1].id != first.id:
             raise Unsure(
-                f"Snapshots {first.id} and {item.id} have this name now, and the answer that would tell which of them "
+                f"Snapshot {first.id} was done, and the first of several of this name, but is so no longer: "
+                f"{', '.join(item.id for item in found) or 'none'} {'are' if len(found) > 1 else 'is'} left."
+            )
+        if len(found) == 1:
+            return is_alone
+        later = found[-2]
+        if later.id not in had_time and task.wait:
+            had_time.add(later.id)
+            try:
+                proof = yield from _await_proof(task, outcome, later, None, is_strict=False)
+            except Refused:
+                continue
+            if proof.state is State.FAILED:
+                failed_ids.add(later.id)
+                continue
+            is_alone = False
+            yield from find_trace(task, partial(_unless_listed, look, later))
+            continue
+        if parse_run_name(later.name) is None or not task.wait:
+            raise Unsure(
+                f"Snapshots {first.id} and {later.id} have this name now, and the answer that would tell which of them "
                 "this task made was lost. Delete one of them by its id (state=absent)."
             )
-        yield from delete(task, outcome, item)
-    outcome.take_snapshot(first)
-    outcome.status = "created" if is_only_one else "unchanged"
+        yield from delete(task, outcome, later)
+        # It may be listed for a moment longer.
+        failed_ids.add(later.id)
 
 
-def _true_or_none(look: Callable[[], bool]) -> bool | None:
-    return look() or None
+def _unless_listed(look: Callable[[], list[Snapshot]], snapshot: Snapshot) -> bool | None:
+    """True when it is listed no more."""
+    return None if any(item.id == snapshot.id for item in look()) else True
 
 
 def _unproven(snapshot: Snapshot, proof: Proof) -> Unsure:

@@ -413,14 +413,29 @@ def test_machine_that_somebody_else_has_moved_there_just_before_is_as_wanted(
         return handle(request)
 
     fleet.service.handle = moved_before_the_request  # type: ignore[method-assign]
-    result = only(fleet.change(state=wanted))
-    assert (result["status"], result["state"], result["error"]) == (wanted, state, None)
+    report = fleet.change(state=wanted)
+    result = only(report)
+    assert (result["status"], result["state"], result["error"]) == ("unchanged", state, None)
+    assert not report.outcomes[0].is_changed
     assert len(fleet.writes()) == 1
 
 
-def test_refusal_counts_where_the_machine_does_not_get_there() -> None:
+@pytest.mark.parametrize(("status", "seconds"), [(400, 6.0), (403, 0.5), (404, 0.5)])
+@pytest.mark.parametrize("then", ["ready", "upgrading"])
+def test_refusal_counts_where_the_machine_does_not_get_there(status: int, seconds: float, then: str) -> None:
     fleet = Fleet()
-    fleet.fault("status", method="PATCH", status=400, message="Not today.")
+    fleet.fault("status", method="PATCH", status=status, message="Not today.")
+    handle = fleet.service.handle
+
+    def moved_after_the_request(request: Any) -> Any:
+        response = handle(request)
+        if request.method == "PATCH":
+            fleet.service.machine(fleet.machine_id).enter(then, fleet.clock.now())
+        return response
+
+    fleet.service.handle = moved_after_the_request  # type: ignore[method-assign]
+    began = fleet.clock.now()
     result = only(fleet.change(state="stopped"))
-    assert (result["status"], result["state"]) == ("failed", "ready")
+    assert result["status"] == "failed"
     assert "Not today." in result["error"]
+    assert fleet.clock.now() - began <= seconds

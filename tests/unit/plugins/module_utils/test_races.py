@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import queue
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,9 +39,9 @@ class Loses(SimulatorAdapter):
         return response
 
 
-def run_losing_answers(fleet: Fleet, name: str = NAME, **connection: Any) -> Report:
+def run_losing_answers(fleet: Fleet, name: str = NAME, *, wait: bool = True, **connection: Any) -> Report:
     client = fleet.client(adapter=Loses(fleet.service), **connection)
-    wish = Wish(machine_ids=fleet.machine_ids, name=name)
+    wish = Wish(machine_ids=fleet.machine_ids, name=name, wait=wait)
     return run_snapshots(client, wish, check_mode=False, executor=fleet.executor)
 
 
@@ -219,10 +221,39 @@ def test_two_are_told_at_once_in_check_mode() -> None:
     assert fleet.clock.now() - began < 5
 
 
-def test_list_that_cannot_be_read_leaves_the_own_one() -> None:
+def test_where_the_list_is_refused_it_is_not_known_which_one_stays() -> None:
     fleet = Fleet(busy="queue")
     fleet.fault("status", method="GET", path="/snapshots", status=403, after_change=True)
-    assert only(fleet.run(name=NAME))["status"] == "created"
+    result = only(fleet.run(name=NAME))
+    assert result["status"] == "unsure"
+    assert "the service does not show what became of it" in result["error"]
+    assert [item["complete"] for item in fleet.service.snapshots(fleet.machine_id)] == [True]
+
+
+def test_list_that_cannot_be_read_for_a_while_is_waited_for() -> None:
+    fleet = Fleet(busy="queue")
+    race = Race(fleet)
+    fleet.fault("html", method="GET", path="/snapshots", status=502, after_change=True, times=6)
+    result = only(fleet.run(name=NAME))
+    assert (result["status"], result["id"]) == ("unchanged", race.others_id)
+
+
+def test_list_that_never_shows_the_own_one_leaves_open_which_one_stays() -> None:
+    fleet = Fleet(busy="queue")
+    handle = fleet.service.handle
+
+    def without_it(request: Request) -> Response:
+        response = handle(request)
+        if request.method != "GET" or request.path != "/snapshots":
+            return response
+        content = response.json()
+        content["items"] = [item for item in content["items"] if item["name"] != NAME]
+        return replace(response, body=json.dumps(content).encode())
+
+    fleet.service.handle = without_it  # type: ignore[method-assign]
+    result = only(fleet.run(name=NAME))
+    assert result["status"] == "unsure"
+    assert "does not list it" in result["error"]
 
 
 @pytest.mark.parametrize("is_feed_broken", [False, True])
@@ -300,25 +331,137 @@ def test_of_another_name_nothing_is_deleted_when_an_answer_is_lost(before: int, 
     assert any(later in result["error"] for later in there[2:])
 
 
+def hide_once(fleet: Fleet, ids: list[str]) -> None:
+    """Let the first look after they are there not show the first of these: lists lag, and not all alike."""
+    handle = fleet.service.handle
+    has_hidden = False
+
+    def hidden(request: Request) -> Response:
+        nonlocal has_hidden
+        response = handle(request)
+        if request.method != "GET" or request.path != "/snapshots" or has_hidden or not ids:
+            return response
+        has_hidden = True
+        content = response.json()
+        content["items"] = [item for item in content["items"] if item["id"] != ids[0]]
+        return replace(response, body=json.dumps(content).encode())
+
+    fleet.service.handle = hidden  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("others", [1, 2])
+def test_earlier_one_that_is_listed_late_stays_when_an_answer_is_lost(others: int) -> None:
+    fleet = Fleet(busy="queue")
+    ids: list[str] = []
+    hide_once(fleet, ids)
+    around_the_first_post(fleet, before=lambda: ids.extend(fleet.begin_snapshot(NAME)[0] for dummy in range(others)))
+    result = only(run_losing_answers(fleet))
+    assert (result["status"], result["id"]) == ("unchanged", ids[0])
+    assert [item["id"] for item in fleet.service.snapshots(fleet.machine_id)] == [ids[0]]
+    assert f"DELETE /snapshots/{ids[0]}" not in fleet.writes()
+
+
+def some_time_after(fleet: Fleet, seconds: float, do: Callable[[], None]) -> None:
+    """Let somebody do something so long after the first create."""
+    handle = fleet.service.handle
+    at: list[float] = []
+
+    def look(request: Request) -> Response:
+        response = handle(request)
+        if request.method == "POST" and not at:
+            at.append(fleet.clock.now())
+        if at and fleet.clock.now() - at[0] >= seconds:
+            fleet.service.handle = handle  # type: ignore[method-assign]
+            do()
+        return response
+
+    fleet.service.handle = look  # type: ignore[method-assign]
+
+
 def test_what_others_remove_themselves_is_left_to_them_when_an_answer_is_lost() -> None:
     fleet = Fleet(busy="queue")
     ids: list[str] = []
-    handle = fleet.service.handle
-
-    def removed_in_time(request: Request) -> Response:
-        """Whoever made it deletes it when this task first asks for it."""
-        world = fleet.service.world
-        made = world.snapshots.get(ids[0]) if ids else None
-        if made and request.path == f"/snapshots/{made.id}":
-            world._drop_snapshot(made)
-        return handle(request)
-
-    fleet.service.handle = removed_in_time  # type: ignore[method-assign]
+    some_time_after(fleet, 45, lambda: fleet.deleted(ids[0]))
     around_the_first_post(fleet, after=lambda: ids.append(fleet.begin_snapshot("before-upgrade")[0]))
     result = only(run_losing_answers(fleet, "before-upgrade"))
     assert result["status"] == "unchanged"
     assert [item["id"] for item in fleet.service.snapshots(fleet.machine_id)] == [result["id"]]
     assert result["id"] not in ids
+
+
+@pytest.mark.parametrize("seconds", [6, 15, 35, 50])
+def test_later_one_stays_where_the_first_is_gone_meanwhile(seconds: float) -> None:
+    fleet = Fleet(busy="queue")
+    ids: list[str] = []
+    some_time_after(fleet, seconds, lambda: fleet.deleted(ids[0]))
+    around_the_first_post(fleet, before=lambda: ids.append(fleet.begin_snapshot(NAME)[0]))
+    result = only(run_losing_answers(fleet))
+    (left,) = fleet.service.snapshots(fleet.machine_id)
+    assert left["complete"]
+    assert result["status"] == "unsure" or (result["status"], result["id"]) == ("created", left["id"])
+    assert [call.split()[0] for call in fleet.writes()] == ["POST"]
+
+
+def test_later_one_that_its_owner_closes_meanwhile_is_left_alone() -> None:
+    fleet = Fleet(busy="queue")
+    ids: list[str] = []
+    some_time_after(fleet, 40, lambda: fleet.send("PUT", f"/snapshots/{ids[0]}", {"name": f"{NAME}-ok"}))
+    around_the_first_post(fleet, after=lambda: ids.append(fleet.begin_snapshot(NAME)[0]))
+    run_losing_answers(fleet)
+    assert sorted(fleet.names()) == [NAME, f"{NAME}-ok"]
+    assert [call.split()[0] for call in fleet.writes()] == ["POST"]
+
+
+@pytest.mark.parametrize("lag", [0.0, 4.0])
+def test_own_one_that_shows_after_that_of_another_is_done_does_not_stay_beside_it(lag: float) -> None:
+    fleet = Fleet(busy="queue", snapshot_seconds=6.0, snapshot_invisible_seconds=4.0, event_invisible_seconds=lag)
+    ids: list[str] = []
+
+    def another() -> None:
+        ids.append(fleet.begin_snapshot(NAME)[0])
+        fleet.later(5.5)
+
+    around_the_first_post(fleet, before=another)
+    result = only(run_losing_answers(fleet))
+    assert (result["status"], result["id"]) == ("unchanged", ids[0])
+    assert [item["id"] for item in fleet.service.snapshots(fleet.machine_id)] == ids
+
+
+@pytest.mark.parametrize("lag", [0.0, 2.0, 5.0])
+@pytest.mark.parametrize("is_beside_another", [False, True])
+def test_old_ones_that_failed_are_not_taken_for_what_was_made_when_an_answer_is_lost(
+    lag: float, is_beside_another: bool
+) -> None:
+    fleet = Fleet(busy="queue", snapshot_invisible_seconds=lag)
+    failed = [fleet.failed_snapshot(NAME) for dummy in range(2)]
+    if is_beside_another:
+        # Its event could pass for that of a failed one.
+        some_time_after(fleet, 8, lambda: fleet.deleted(fleet.made_snapshot("another")))
+    result = only(run_losing_answers(fleet))
+    assert result["status"] == "created"
+    assert result["id"] not in failed
+    assert {"id": result["id"], "complete": True}.items() <= fleet.service.snapshots(fleet.machine_id)[-1].items()
+
+
+@pytest.mark.parametrize("lag", [0.0, 2.0])
+def test_who_replaces_a_failed_one_joins_another_that_is_faster(lag: float) -> None:
+    fleet = Fleet(busy="conflict", event_invisible_seconds=lag)
+    fleet.failed_snapshot(NAME)
+    ids: list[str] = []
+    around_the_first_post(fleet, before=lambda: ids.append(fleet.begin_snapshot(NAME)[0]))
+    result = only(fleet.run(name=NAME))
+    assert (result["status"], result["id"]) == ("unchanged", ids[0])
+
+
+@pytest.mark.parametrize("name", [NAME, "before-upgrade"])
+def test_without_waiting_both_are_named_when_an_answer_is_lost(name: str) -> None:
+    fleet = Fleet(busy="queue")
+    ids: list[str] = []
+    around_the_first_post(fleet, before=lambda: ids.append(fleet.made_snapshot(name)))
+    result = only(run_losing_answers(fleet, name, wait=False))
+    assert result["status"] == "unsure"
+    assert all(item["id"] in result["error"] for item in fleet.service.snapshots(fleet.machine_id))
+    assert len(fleet.names()) == 2
 
 
 @pytest.mark.parametrize("name", [NAME, "before-upgrade"])
