@@ -127,7 +127,7 @@ def send_once(
             if was_lost and (found := (yield from keep_looking(find))) is not None:
                 return found
             busy_pause = longer(busy_pause)
-            if join is not None and (found := (yield from keep_looking(join))) is not None:
+            if join is not None and not was_lost and (found := (yield from keep_looking(join))) is not None:
                 return found
         except AnswerLost as lost:
             sent_before = outcome.was_sent if not was_lost else sent_before

@@ -16,7 +16,6 @@ from ansible_collections.community.paperspace.plugins.module_utils._errors impor
     PaperspaceError,
     Refused,
 )
-from ansible_collections.community.paperspace.plugins.module_utils._names import parse_run_name
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import SnapshotOutcome
 from ansible_collections.community.paperspace.plugins.module_utils._procedures import (
     FIRST_LOOK_AGAIN,
@@ -42,6 +41,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._scheduler im
     Pause,
     Procedure,
 )
+from ansible_collections.community.paperspace.plugins.module_utils._shown import shown
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Action, named, too_many
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Snapshot
 
@@ -98,7 +98,7 @@ def create(task: Task, outcome: SnapshotOutcome, failed_ids: Collection[str] = (
         outcome.take_snapshot(snapshot)
         if (yield from _follow_create(task, outcome, event, snapshot)):
             outcome.status = "created"
-            yield from _leave_the_first(task, outcome, snapshot, answered)
+            yield from _leave_the_first(task, outcome, snapshot, answered, failed_ids)
 
 
 def _counting(snapshots: Sequence[Snapshot], name: str, failed_ids: Collection[str]) -> list[Snapshot]:
@@ -116,23 +116,21 @@ def _refuse_beside_another(task: Task, machine_id: str) -> None:
             )
 
 
-def _leave_the_first(task: Task, outcome: SnapshotOutcome, own: Snapshot, since: float) -> Procedure[None]:
+def _leave_the_first(
+    task: Task, outcome: SnapshotOutcome, own: Snapshot, since: float, failed_ids: Collection[str]
+) -> Procedure[None]:
     """Of several snapshots of one name the first stays, so that all controllers that made one agree which.
 
     The service does not keep two controllers that find no snapshot from making one each. C(since): when the own one
-    was there.
+    was there. C(failed_ids): those of this name that do not count.
     """
+    outcome.waits_for = _NOT_ALONE
     listed = yield from _listed_with(task, own, since)
     ids = [item.id for item in listed]
-    if own.id not in ids:
-        if not named(listed, own.name):
-            raise Refused(f"Snapshot {own.id} was made, but it is gone again: somebody else deleted it.")
-        yield from await_one(task, outcome, ())
-        return
-    for earlier in reversed(named(listed[ids.index(own.id) + 1 :], own.name)):
+    for earlier in reversed(_counting(listed[ids.index(own.id) + 1 :], own.name, failed_ids)):
         try:
             # The own event is visible, so that of what was begun before is as well.
-            proof = yield from _await_proof(task, outcome, earlier, None, is_strict=False)
+            proof = yield from _await_proof(task, outcome, earlier, None, is_strict=False, beside=own)
         except Refused:
             continue
         if proof.state is State.FAILED:
@@ -142,17 +140,17 @@ def _leave_the_first(task: Task, outcome: SnapshotOutcome, own: Snapshot, since:
                 f"Snapshot {own.id} was made, but somebody else made {earlier.id} of the same name at the same time, "
                 f"and {proof.describe()}. Delete one of them by its id (state=absent)."
             )
-        yield from delete(task, outcome, own)
+        yield from delete(task, outcome, own, kept=earlier)
         outcome.take_snapshot(earlier)
         outcome.status = "unchanged"
         return
 
 
+_NOT_ALONE = "The snapshot is done, but whether somebody else made one of this name was not known yet"
+
+
 def _listed_with(task: Task, own: Snapshot, since: float) -> Procedure[Sequence[Snapshot]]:
-    """The machine's snapshots, newest first, or at least those that came up during the task. Without the own one when
-    that is gone.
-    """
-    client = task.client
+    """The machine's snapshots with the own one, newest first, or at least those that came up during the task."""
     if task.feed is not None:
         new: Sequence[Snapshot] = yield NewSnapshots(own.machine_id, since)
         # It is seldom not the only one; then the names of the others may have changed by now.
@@ -160,29 +158,18 @@ def _listed_with(task: Task, own: Snapshot, since: float) -> Procedure[Sequence[
             return new
 
     def with_own() -> list[Snapshot] | None:
-        found = snapshots_of(client, own.machine_id)
+        found = snapshots_of(task.client, own.machine_id)
         return found if any(item.id == own.id for item in found) else None
 
     listed: list[Snapshot] | None = yield from keep_looking(with_own)
     if listed is None:
         # It may not be visible yet.
         listed = yield from find_trace(task, with_own)
-    if listed is None and not (yield from keep_looking(partial(_is_gone, client, own))):
-        raise Unsure(
-            f"Snapshot {own.id} was made, but the service does not list it, so that it is not known whether somebody "
-            "else made one of the same name at the same time."
-        )
     if listed is None:
-        listed = yield from keep_looking(lambda: snapshots_of(client, own.machine_id))
+        raise Unsure(
+            f"Snapshot {own.id} was made, but the service does not list it: it shows late, or somebody else deleted it."
+        )
     return listed
-
-
-def _is_gone(client: Client, snapshot: Snapshot) -> bool:
-    try:
-        client.snapshot(snapshot.id)
-    except NotFound:
-        return True
-    return False
 
 
 def _follow_create(task: Task, outcome: SnapshotOutcome, event: Event, snapshot: Snapshot) -> Procedure[bool]:
@@ -269,9 +256,21 @@ def rename(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, new_name: s
     outcome.status = "renamed"
 
 
-def delete(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedure[None]:
-    """Delete a snapshot. Found gone is unchanged, unless it was this task that asked for it."""
-    client, is_gone = task.client, partial(_is_gone, task.client, snapshot)
+def delete(
+    task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, *, kept: Snapshot | None = None
+) -> Procedure[None]:
+    """Delete a snapshot. Found gone is unchanged, unless it was this task that asked for it.
+
+    C(kept): one that must be there, with its name, when the request is sent; otherwise raises Unsure.
+    """
+    client = task.client
+
+    def is_gone() -> bool:
+        try:
+            client.snapshot(snapshot.id)
+        except NotFound:
+            return True
+        return False
 
     def find() -> tuple[Event | None, bool] | None:
         if is_gone():
@@ -283,6 +282,8 @@ def delete(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedur
         return (yield from find_trace(task, lambda: is_gone() or None)) is not None
 
     def request() -> tuple[Event | None, bool]:
+        if kept is not None:
+            _see_kept(client, snapshot, kept)
         return client.delete_snapshot(snapshot.id), True
 
     yield from until_idle(task, outcome)
@@ -299,6 +300,20 @@ def delete(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot) -> Procedur
         if is_own or (yield from keep_looking(is_gone)):
             outcome.status = "deleted"
             return
+
+
+def _see_kept(client: Client, snapshot: Snapshot, kept: Snapshot) -> None:
+    """Raise Unsure where the one that is to stay is not there any more, or has another name."""
+    try:
+        name = client.snapshot(kept.id).name
+    except NotFound:
+        name = None
+    if name != kept.name:
+        what = "was deleted" if name is None else f"was renamed to {shown(name)}"
+        raise Unsure(
+            f"Snapshot {snapshot.id} was made, and {kept.id} before it, which was to stay, but {what} meanwhile. "
+            f"Snapshot {snapshot.id} was not deleted."
+        )
 
 
 def restore(task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, *, safety_snapshot: bool) -> Procedure[None]:
@@ -346,15 +361,19 @@ def prove_now(
     is_late: bool,
     is_strict: bool = True,
     others: Collection[str] = (),
+    beside: Snapshot | None = None,
 ) -> Proof | None:
     """The proof of one snapshot as of now, with L(prove)'s C(is_late) and C(is_strict); None when it is gone.
 
     C(recent): the snapshot was made after that moment, so that no event known by then can be its own. C(others): the
-    ids of events since then that are not its own either.
+    ids of events since then that are not its own either. C(beside): a list without this one proves nothing.
     """
     snapshots = snapshots_of(client, snapshot.machine_id)
-    if not any(item.id == snapshot.id for item in snapshots):
+    ids = {item.id for item in snapshots}
+    if snapshot.id not in ids:
         return None
+    if beside is not None and beside.id not in ids:
+        return Proof(State.UNSURE)
     if recent is not None:
         found = events_of(client, snapshot.machine_id, recent.since)
         new = [event for event in found.items if recent.is_new(event) and event.id not in others]
@@ -388,6 +407,7 @@ def _await_proof(
     *,
     is_seen: bool = True,
     is_strict: bool = True,
+    beside: Snapshot | None = None,
 ) -> Procedure[Proof]:
     """Wait until the snapshot's create has ended, and say how. Leaves C(pending) when the task does not wait.
 
@@ -399,10 +419,19 @@ def _await_proof(
     while True:
         is_late = clock() - began >= task.client.connection.request_timeout
         proof: Proof | None = yield from keep_looking(
-            partial(prove_now, task.client, snapshot, recent, is_late=is_late, is_strict=is_strict, others=others)
+            partial(
+                prove_now,
+                task.client,
+                snapshot,
+                recent,
+                is_late=is_late,
+                is_strict=is_strict,
+                others=others,
+                beside=beside,
+            )
         )
         if proof is None:
-            raise Refused(f"Snapshot {snapshot.id} is gone again: making it failed, or somebody else deleted it.")
+            raise _gone_again(snapshot)
         if proof.state is State.RUNNING:
             is_seen = True
             outcome.take_event(proof.running[0])
@@ -423,93 +452,87 @@ def _await_proof(
 def _adopt(
     task: Task, outcome: SnapshotOutcome, first: Snapshot, failed_ids: Collection[str], lost: float
 ) -> Procedure[None]:
-    """See a snapshot done whose create was answered by nothing, and just one left.
+    """See a snapshot done whose create was answered by nothing, as the only one of its name.
 
-    C(first) is the first that counts. It may be what another controller made meanwhile, and so may each later one.
-    C(lost): when it was seen.
+    C(first) is the first that counts. It may be what another controller made meanwhile, and so may each later one: of
+    these nothing is deleted. C(lost): when it was seen.
     """
-    client, name, machine_id = task.client, str(outcome.name), outcome.machine_id
+    client, name = task.client, str(outcome.name)
     failed_ids = set(failed_ids)
     # What was there when the machine was busy, and when its answer was lost, was begun by somebody else.
     others = set(task.settled_events)
+    counted = [first.id]
+    # All that were ever listed.
+    met = {first.id}
 
     def look() -> list[Snapshot]:
-        return _counting(snapshots_of(client, machine_id), name, failed_ids)
+        return _counting(snapshots_of(client, outcome.machine_id), name, failed_ids)
 
     while True:
         outcome.take_snapshot(first)
-        proof = yield from _await_proof(task, outcome, first, task.recent, others, is_seen=False)
+        gone, proof = None, Proof(State.FAILED)
+        try:
+            proof = yield from _await_proof(task, outcome, first, task.recent, others, is_seen=False)
+        except Refused as refused:
+            gone = refused
         if proof.state is State.RUNNING:
             return
-        if proof.state is State.FAILED:
+        if proof.state is State.UNSURE:
+            raise _unproven(first, proof)
+        if proof.state is State.FAILED and gone is None:
             failed_ids.add(first.id)
             if len(proof.events) == 1:
                 others.add(proof.events[0].id)
-        elif proof.state is not State.DONE:
-            raise _unproven(first, proof)
-        elif task.wait:
+        if proof.state is State.DONE and task.wait:
             # By then the own one is listed, if that is another one.
+            outcome.waits_for = _NOT_ALONE
             yield Pause(max(0.0, lost + client.connection.request_timeout - client.clock()))
         found: list[Snapshot] = yield from keep_looking(look)
-        if not found and proof.state is State.FAILED:
-            raise ended_badly(proof.events[0])
         if not found:
-            raise Refused(f"Snapshot {first.id} is gone again: somebody else deleted it.")
-        if found[-1].id == first.id:
-            break
-        first = found[-1]
-    is_alone = yield from _leave_no_later_one(task, outcome, first, failed_ids, look)
-    outcome.take_snapshot(first)
-    outcome.status = "created" if is_alone else "unchanged"
+            has_failed = proof.state is State.FAILED and proof.events
+            raise gone or (ended_badly(proof.events[0]) if has_failed else _gone_again(first))
+        if proof.state is State.DONE and [item.id for item in found] == counted:
+            if len(found) == 1:
+                outcome.status = "created" if met <= {first.id, *failed_ids} else "unchanged"
+                return
+            found = yield from _one_left(task, outcome, found, failed_ids, look)
+        # Where others are there than before, it is proven anew beside them.
+        counted, first = [item.id for item in found], found[-1]
+        met.update(counted)
 
 
-def _leave_no_later_one(
-    task: Task, outcome: SnapshotOutcome, first: Snapshot, failed_ids: set[str], look: Callable[[], list[Snapshot]]
-) -> Procedure[bool]:
-    """See those go that were made later than the first, of which one may be the own; whether there were none.
+def _one_left(
+    task: Task,
+    outcome: SnapshotOutcome,
+    found: Sequence[Snapshot],
+    failed_ids: set[str],
+    look: Callable[[], list[Snapshot]],
+) -> Procedure[list[Snapshot]]:
+    """Wait until one is left of several: whoever made a later one deletes it (L(_leave_the_first)).
 
-    Whoever made one deletes it (L(_leave_the_first)). What is still there, as long after it was made as an answer may
-    take, is the own one, whose answer was lost, or that of a controller that died. It is deleted where the name is a
-    run's, so that it was made for nothing else, and where the first is seen to be there at that very moment.
-    C(failed_ids): those for which C(look) does not look.
+    Raises Unsure where more are left, as long after all have ended as an answer may take: one may be the own one.
+    C(failed_ids): those for which C(look) does not look; what is seen to have failed is added.
     """
-    is_alone = True
-    had_time: set[str] = set()
-    while True:
-        found: list[Snapshot] = yield from keep_looking(look)
-        if not found or found[-1].id != first.id:
-            raise Unsure(
-                f"Snapshot {first.id} was done, and the first of several of this name, but is so no longer: "
-                f"{', '.join(item.id for item in found) or 'none'} {'are' if len(found) > 1 else 'is'} left."
-            )
-        if len(found) == 1:
-            return is_alone
-        later = found[-2]
-        if later.id not in had_time and task.wait:
-            had_time.add(later.id)
-            try:
-                proof = yield from _await_proof(task, outcome, later, None, is_strict=False)
-            except Refused:
-                continue
-            if proof.state is State.FAILED:
-                failed_ids.add(later.id)
-                continue
-            is_alone = False
-            yield from find_trace(task, partial(_unless_listed, look, later))
+    for later in found[:-1] if task.wait else ():
+        try:
+            proof = yield from _await_proof(task, outcome, later, None, is_strict=False)
+        except Refused:
             continue
-        if parse_run_name(later.name) is None or not task.wait:
-            raise Unsure(
-                f"Snapshots {first.id} and {later.id} have this name now, and the answer that would tell which of them "
-                "this task made was lost. Delete one of them by its id (state=absent)."
-            )
-        yield from delete(task, outcome, later)
-        # It may be listed for a moment longer.
-        failed_ids.add(later.id)
+        if proof.state is State.FAILED:
+            failed_ids.add(later.id)
+    if task.wait:
+        yield from find_trace(task, lambda: True if len(look()) <= 1 else None)
+    left: list[Snapshot] = yield from keep_looking(look)
+    if len(left) == 1:
+        return left
+    raise Unsure(
+        f"{len(left)} snapshots have this name now ({', '.join(item.id for item in left) or 'all are gone'}), and the "
+        "answer that would tell which of them this task made was lost. Delete all but one by their ids (state=absent)."
+    )
 
 
-def _unless_listed(look: Callable[[], list[Snapshot]], snapshot: Snapshot) -> bool | None:
-    """True when it is listed no more."""
-    return None if any(item.id == snapshot.id for item in look()) else True
+def _gone_again(snapshot: Snapshot) -> Refused:
+    return Refused(f"Snapshot {snapshot.id} is gone again: making it failed, or somebody else deleted it.")
 
 
 def _unproven(snapshot: Snapshot, proof: Proof) -> Unsure:
