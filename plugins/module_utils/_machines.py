@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
@@ -231,16 +231,12 @@ def _update(task: Task, outcome: MachineOutcome, settings: Mapping[str, Any]) ->
         event = next((each for each in newest_events(client, machine_id) if _is_of_settings(task, each)), None)
         return None if event is None and changed_settings(found, wanted) else (found, event)
 
+    def is_shown(found: Machine) -> bool:
+        outcome.auto_snapshot = auto_snapshot_of(found)
+        return not changed_settings(found, wanted)
+
     def shows() -> Procedure[bool]:
-        # What is read may be what was there before the work.
-        until = client.clock() + STATE_LAG
-        while True:
-            machine: Machine = yield NextLook(machine_id)
-            outcome.auto_snapshot = auto_snapshot_of(machine)
-            if not changed_settings(machine, wanted):
-                return True
-            if client.clock() >= until:
-                return False
+        return (yield from _comes_to_show(task, machine_id, is_shown))
 
     machine, event = yield from send_once(
         task, outcome, lambda: client.update_machine(machine_id, settings), find, is_safe=True
@@ -256,6 +252,17 @@ def _update(task: Task, outcome: MachineOutcome, settings: Mapping[str, Any]) ->
     outcome.status = "updated"
 
 
+def _comes_to_show(task: Task, machine_id: str, is_shown: Callable[[Machine], bool]) -> Procedure[bool]:
+    """Whether the machine shows it for as long as its state may lag: what is read may be what was there before."""
+    until = task.client.clock() + STATE_LAG
+    while True:
+        machine: Machine = yield NextLook(machine_id)
+        if is_shown(machine):
+            return True
+        if task.client.clock() >= until:
+            return False
+
+
 def _is_of_settings(task: Task, event: Event) -> bool:
     """Whether this may be the event of settings that this task has changed."""
     return event.name not in _OF_OTHER_WORK and event.id not in task.settled_events and task.recent.is_new(event)
@@ -267,52 +274,28 @@ def _move(task: Task, outcome: MachineOutcome, wanted: str | None, state: str) -
         return
     if move.after is not None and task.wait:
         yield from settle(task, outcome, {move.after})
-    verb, is_done = move.verb, True
-    if verb is not None:
+    is_own = is_done = True
+    if move.verb is not None:
         try:
-            is_done = yield from _send(task, outcome, verb)
+            event = yield from _request(task, outcome, move.verb)
         except Refused as refusal:
-            yield from _until_there(task, outcome.machine_id, _ENDS.get(verb), refusal)
-            verb = None
+            yield from _until_there(task, outcome.machine_id, _ENDS.get(move.verb), refusal)
+            is_own = False
+        else:
+            is_done = event is None or (yield from _follow(task, outcome, event, _ENDS.get(move.verb)))
     if not task.wait:
         outcome.status = outcome.status or "pending"
     elif is_done:
         machine = yield from settle(task, outcome, {_GOALS[wanted]})
         outcome.state = machine.state
         outcome.auto_snapshot = auto_snapshot_of(machine)
-        if verb is not None:
-            outcome.status = _PAST[verb]
+        if move.verb is not None and is_own:
+            outcome.status = _PAST[move.verb]
 
 
-def _until_there(task: Task, machine_id: str, goal: str | None, refusal: Refused) -> Procedure[None]:
-    """Wait until the machine shows the goal, to which somebody else has moved it; otherwise raise the refusal.
-
-    How the service words that it is there already is not published.
-    """
-    if goal is None or not task.wait or isinstance(refusal, (NotFound, RateLimited, Unauthorized)):
-        raise refusal
-    until = task.client.clock() + STATE_LAG
-    while True:
-        try:
-            machine: Machine = yield NextLook(machine_id)
-        except DeadlinePassed:
-            raise refusal from None
-        if machine.state == goal:
-            return
-        if task.client.clock() >= until:
-            raise refusal
-
-
-def _send(task: Task, outcome: MachineOutcome, verb: str) -> Procedure[bool]:
-    """Send the verb and wait for its event. A machine that is on its way already needs no event."""
+def _request(task: Task, outcome: MachineOutcome, verb: str) -> Procedure[Event | None]:
+    """Send the verb; its event. A machine that is on its way already needs none."""
     client, machine_id = task.client, outcome.machine_id
-    goal = _ENDS.get(verb)
-
-    def shows() -> Procedure[bool]:
-        machine = yield from settle(task, outcome, SETTLED_STATES)
-        outcome.state = machine.state
-        return machine.state == goal
-
     try:
         event: Event = yield from send_once(
             task,
@@ -322,8 +305,34 @@ def _send(task: Task, outcome: MachineOutcome, verb: str) -> Procedure[bool]:
         )
     except Refused as refusal:
         if verb == "start" and "currently starting" in str(refusal):
-            return True
+            return None
         raise
+    return event
+
+
+def _until_there(task: Task, machine_id: str, goal: str | None, refusal: Refused) -> Procedure[None]:
+    """Wait until the machine shows the goal, to which somebody else has moved it; otherwise raise the refusal.
+
+    How the service words that it is there already is not published.
+    """
+    if goal is None or not task.wait or isinstance(refusal, (NotFound, RateLimited, Unauthorized)):
+        raise refusal
+    try:
+        is_there = yield from _comes_to_show(task, machine_id, lambda machine: machine.state == goal)
+    except DeadlinePassed:
+        raise refusal from None
+    if not is_there:
+        raise refusal
+
+
+def _follow(task: Task, outcome: MachineOutcome, event: Event, goal: str | None) -> Procedure[bool]:
+    """Wait until the event is done, as L(follow) does. C(goal): the state that shows that it is, if any does."""
+
+    def shows() -> Procedure[bool]:
+        machine = yield from settle(task, outcome, SETTLED_STATES)
+        outcome.state = machine.state
+        return machine.state == goal
+
     return (yield from follow(task, outcome, event, shows if goal else None))
 
 

@@ -439,3 +439,22 @@ def test_refusal_counts_where_the_machine_does_not_get_there(status: int, second
     assert result["status"] == "failed"
     assert "Not today." in result["error"]
     assert fleet.clock.now() - began <= seconds
+
+
+def test_stop_that_failed_is_not_made_good_by_what_somebody_else_does_then() -> None:
+    fleet = Fleet()
+    fleet.fault("event", method="PATCH", state="error", error="no power")
+    handle = fleet.service.handle
+    looks: list[float] = []
+
+    def off_in_the_end(request: Any) -> Any:
+        if fleet.writes() and request.path == f"/machines/{fleet.machine_id}":
+            looks.append(fleet.clock.now())
+            if looks[-1] - looks[0] > 5.5:
+                fleet.service.machine(fleet.machine_id).enter("off", fleet.clock.now())
+        return handle(request)
+
+    fleet.service.handle = off_in_the_end  # type: ignore[method-assign]
+    result = only(fleet.change(state="stopped"))
+    assert result["status"] == "failed"
+    assert "no power" in result["error"]
