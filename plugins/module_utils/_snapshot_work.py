@@ -470,28 +470,17 @@ def _adopt(
 
     while True:
         outcome.take_snapshot(first)
-        gone, proof = None, Proof(State.FAILED)
-        try:
-            proof = yield from _await_proof(task, outcome, first, task.recent, others, is_seen=False)
-        except Refused as refused:
-            gone = refused
-        if proof.state is State.RUNNING:
+        trouble = yield from _trouble_with(task, outcome, first, failed_ids, others)
+        if outcome.status == "pending":
             return
-        if proof.state is State.UNSURE:
-            raise _unproven(first, proof)
-        if proof.state is State.FAILED and gone is None:
-            failed_ids.add(first.id)
-            if len(proof.events) == 1:
-                others.add(proof.events[0].id)
-        if proof.state is State.DONE and task.wait:
+        if trouble is None and task.wait:
             # By then the own one is listed, if that is another one.
             outcome.waits_for = _NOT_ALONE
             yield Pause(max(0.0, lost + client.connection.request_timeout - client.clock()))
         found: list[Snapshot] = yield from keep_looking(look)
         if not found:
-            has_failed = proof.state is State.FAILED and proof.events
-            raise gone or (ended_badly(proof.events[0]) if has_failed else _gone_again(first))
-        if proof.state is State.DONE and [item.id for item in found] == counted:
+            raise trouble or _gone_again(first)
+        if trouble is None and [item.id for item in found] == counted:
             if len(found) == 1:
                 outcome.status = "created" if met <= {first.id, *failed_ids} else "unchanged"
                 return
@@ -499,6 +488,27 @@ def _adopt(
         # Where others are there than before, it is proven anew beside them.
         counted, first = [item.id for item in found], found[-1]
         met.update(counted)
+
+
+def _trouble_with(
+    task: Task, outcome: SnapshotOutcome, snapshot: Snapshot, failed_ids: set[str], others: set[str]
+) -> Procedure[PaperspaceError | None]:
+    """Wait for a snapshot that was made since the task began: None when it is done, or pending, else what is wrong.
+
+    One that failed is added to C(failed_ids), and its event to C(others), which can be no other snapshot's.
+    """
+    try:
+        proof = yield from _await_proof(task, outcome, snapshot, task.recent, others, is_seen=False)
+    except Refused as gone:
+        return gone
+    if proof.state is State.UNSURE:
+        raise _unproven(snapshot, proof)
+    if proof.state is not State.FAILED:
+        return None
+    failed_ids.add(snapshot.id)
+    if len(proof.events) == 1:
+        others.add(proof.events[0].id)
+    return ended_badly(proof.events[0])
 
 
 def _one_left(
@@ -513,14 +523,14 @@ def _one_left(
     Raises Unsure where more are left, as long after all have ended as an answer may take: one may be the own one.
     C(failed_ids): those for which C(look) does not look; what is seen to have failed is added.
     """
-    for later in found[:-1] if task.wait else ():
-        try:
-            proof = yield from _await_proof(task, outcome, later, None, is_strict=False)
-        except Refused:
-            continue
-        if proof.state is State.FAILED:
-            failed_ids.add(later.id)
     if task.wait:
+        for later in found[:-1]:
+            try:
+                proof = yield from _await_proof(task, outcome, later, None, is_strict=False)
+            except Refused:
+                continue
+            if proof.state is State.FAILED:
+                failed_ids.add(later.id)
         yield from find_trace(task, lambda: True if len(look()) <= 1 else None)
     left: list[Snapshot] = yield from keep_looking(look)
     if len(left) == 1:

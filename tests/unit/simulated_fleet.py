@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any
@@ -26,6 +27,8 @@ from simulator.messages import NoAnswer
 from simulator.records import Event
 from simulator.service import Request, Response, Service, Settings
 from simulator.session import SimulatorAdapter
+
+Handler = Callable[[Request], Response]
 
 API_URL = "http://127.0.0.1/v1"
 KEY = Settings().api_key
@@ -190,11 +193,17 @@ class Fleet:
         self.later()
         return snapshot_id
 
+    def begin_failing_snapshot(self, name: str, machine_id: str | None = None, error: str | None = "no space") -> str:
+        """Somebody else's create that will end in error; the id of the snapshot that it leaves."""
+        rule = self.fault("event", method="POST", path="/snapshots", state="error", error=error, times=1)
+        snapshot_id, _event_id = self.begin_snapshot(name, machine_id)
+        self.service.faults.remove(rule)
+        return snapshot_id
+
     def failed_snapshot(self, name: str, machine_id: str | None = None, error: str | None = "no space") -> str:
         """Somebody else's create that ended in error; the id of the snapshot that it left."""
-        rule = self.fault("event", method="POST", path="/snapshots", state="error", error=error, times=1)
-        snapshot_id = self.made_snapshot(name, machine_id)
-        self.service.faults.remove(rule)
+        snapshot_id = self.begin_failing_snapshot(name, machine_id, error)
+        self.later()
         return snapshot_id
 
     def deleted(self, snapshot_id: str) -> None:
@@ -217,6 +226,24 @@ class Fleet:
     def names(self, machine_id: str | None = None) -> list[str]:
         """The names of a machine's snapshots that truly are, oldest first."""
         return [item["name"] for item in self.service.snapshots(machine_id or self.machine_id)]
+
+    def come_between(self, handle: Callable[[Request, Handler], Response]) -> None:
+        """Let this answer each request, by asking the service itself or what has come between before."""
+        inner = self.service.handle
+        self.service.handle = lambda request: handle(request, inner)  # type: ignore[method-assign]
+
+    def just_before(self, method: str, path: str, act: Callable[[], Any]) -> None:
+        """Let somebody else act just before the service gets the first request of this kind."""
+        has_acted = False
+
+        def act_once(request: Request, handle: Handler) -> Response:
+            nonlocal has_acted
+            if not has_acted and request.method == method and re.fullmatch(path, request.path):
+                has_acted = True
+                act()
+            return handle(request)
+
+        self.come_between(act_once)
 
     def later(self, seconds: float = 60) -> None:
         self.clock.advance(seconds)

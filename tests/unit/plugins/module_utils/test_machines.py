@@ -9,11 +9,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from unit.simulated_fleet import Fleet, only, statuses
+from unit.simulated_fleet import Fleet, Handler, only, statuses
 
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError
 from ansible_collections.community.paperspace.plugins.module_utils._machines import Move, is_surely, next_move
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event
+from simulator.service import Request, Response
 
 ON_ITS_WAY = ("starting", "restarting", "serviceready", "upgrading", "provisioning")
 DAILY = {"enabled": True, "frequency": "daily", "save_count": 7}
@@ -405,14 +406,7 @@ def test_machine_that_somebody_else_has_moved_there_just_before_is_as_wanted(
     fleet = Fleet(state_lag_seconds=lag)
     if wanted == "started":
         fleet.service.change_machine(fleet.machine_id, state="off")
-    handle = fleet.service.handle
-
-    def moved_before_the_request(request: Any) -> Any:
-        if request.method == "PATCH":
-            fleet.service.machine(fleet.machine_id).enter(state, fleet.clock.now())
-        return handle(request)
-
-    fleet.service.handle = moved_before_the_request  # type: ignore[method-assign]
+    fleet.just_before("PATCH", ".*", lambda: fleet.service.machine(fleet.machine_id).enter(state, fleet.clock.now()))
     report = fleet.change(state=wanted)
     result = only(report)
     assert (result["status"], result["state"], result["error"]) == ("unchanged", state, None)
@@ -425,15 +419,14 @@ def test_machine_that_somebody_else_has_moved_there_just_before_is_as_wanted(
 def test_refusal_counts_where_the_machine_does_not_get_there(status: int, seconds: float, then: str) -> None:
     fleet = Fleet()
     fleet.fault("status", method="PATCH", status=status, message="Not today.")
-    handle = fleet.service.handle
 
-    def moved_after_the_request(request: Any) -> Any:
+    def moved_after_the_request(request: Request, handle: Handler) -> Response:
         response = handle(request)
         if request.method == "PATCH":
             fleet.service.machine(fleet.machine_id).enter(then, fleet.clock.now())
         return response
 
-    fleet.service.handle = moved_after_the_request  # type: ignore[method-assign]
+    fleet.come_between(moved_after_the_request)
     began = fleet.clock.now()
     result = only(fleet.change(state="stopped"))
     assert result["status"] == "failed"
@@ -444,17 +437,16 @@ def test_refusal_counts_where_the_machine_does_not_get_there(status: int, second
 def test_stop_that_failed_is_not_made_good_by_what_somebody_else_does_then() -> None:
     fleet = Fleet()
     fleet.fault("event", method="PATCH", state="error", error="no power")
-    handle = fleet.service.handle
     looks: list[float] = []
 
-    def off_in_the_end(request: Any) -> Any:
+    def off_in_the_end(request: Request, handle: Handler) -> Response:
         if fleet.writes() and request.path == f"/machines/{fleet.machine_id}":
             looks.append(fleet.clock.now())
             if looks[-1] - looks[0] > 5.5:
                 fleet.service.machine(fleet.machine_id).enter("off", fleet.clock.now())
         return handle(request)
 
-    fleet.service.handle = off_in_the_end  # type: ignore[method-assign]
+    fleet.come_between(off_in_the_end)
     result = only(fleet.change(state="stopped"))
     assert result["status"] == "failed"
     assert "no power" in result["error"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import requests
-from unit.simulated_fleet import Fleet, only, statuses
+from unit.simulated_fleet import Fleet, Handler, only, statuses
 from unit.virtual_time import VirtualClock, VirtualPool, VirtualQueue
 
 from ansible_collections.community.paperspace.plugins.module_utils import _scheduler
@@ -54,10 +54,9 @@ class Race:
         self.others_id: str | None = None
         self._is_quick = is_quick
         self._fault = fault
-        self._handle = fleet.service.handle
-        fleet.service.handle = self._intrude  # type: ignore[method-assign]
+        fleet.come_between(self._intrude)
 
-    def _intrude(self, request: Request) -> Response:
+    def _intrude(self, request: Request, handle: Handler) -> Response:
         if request.method == "POST" and self.others_id is None and self.machine_id.encode() in request.body:
             self.others_id = ""
             rule = self.fleet.fault("event", method="POST", **self._fault) if self._fault else None
@@ -66,7 +65,7 @@ class Race:
                 self.fleet.service.faults.remove(rule)
             if self._is_quick:
                 self.fleet.later()
-        return self._handle(request)
+        return handle(request)
 
 
 @pytest.mark.parametrize("is_quick", [False, True])
@@ -85,18 +84,19 @@ def around_the_first_post(
     fleet: Fleet, *, before: Callable[[], None] = lambda: None, after: Callable[[], None] = lambda: None
 ) -> None:
     """Let somebody else do something just before or just after this task's first POST."""
-    handle = fleet.service.handle
+    has_come = False
 
-    def intrude(request: Request) -> Response:
-        if request.method != "POST":
+    def intrude(request: Request, handle: Handler) -> Response:
+        nonlocal has_come
+        if request.method != "POST" or has_come:
             return handle(request)
-        fleet.service.handle = handle  # type: ignore[method-assign]
+        has_come = True
         before()
         response = handle(request)
         after()
         return response
 
-    fleet.service.handle = intrude  # type: ignore[method-assign]
+    fleet.come_between(intrude)
 
 
 def test_busy_machine_is_joined_by_the_first_of_several() -> None:
@@ -141,20 +141,26 @@ def test_both_are_named_where_it_is_not_known_whether_that_of_the_other_is_done(
     assert [call.split()[0] for call in fleet.writes()] == ["POST"]
 
 
+def gone_at_look(fleet: Fleet, number: int, find: Callable[[], str | None]) -> None:
+    """Let this snapshot, once it is there, be gone at that look at its machine's list."""
+    looks = 0
+
+    def gone(request: Request, handle: Handler) -> Response:
+        nonlocal looks
+        if request.method == "GET" and request.path == "/snapshots" and (snapshot_id := find()):
+            looks += 1
+            if looks == number:
+                world = fleet.service.world
+                world._drop_snapshot(world.snapshots.get(snapshot_id))  # type: ignore[arg-type]
+        return handle(request)
+
+    fleet.come_between(gone)
+
+
 def test_snapshot_of_the_other_that_goes_away_leaves_the_own_one() -> None:
     fleet = Fleet(busy="queue")
     race = Race(fleet, is_quick=True)
-    inner, lists = fleet.service.handle, []
-
-    def gone_at_the_last_look(request: Request) -> Response:
-        if request.method == "GET" and request.path == "/snapshots" and race.others_id:
-            lists.append(request)
-            if len(lists) == 2:
-                world = fleet.service.world
-                world._drop_snapshot(world.snapshots.get(race.others_id))  # type: ignore[arg-type]
-        return inner(request)
-
-    fleet.service.handle = gone_at_the_last_look  # type: ignore[method-assign]
+    gone_at_look(fleet, 2, lambda: race.others_id)
     assert only(fleet.run(name=NAME))["status"] == "created"
     assert [call.split()[0] for call in fleet.writes()] == ["POST"]
 
@@ -165,17 +171,7 @@ def with_two(goes_at: int, *, has_failed_one: bool = False) -> tuple[Fleet, list
     if has_failed_one:
         fleet.failed_snapshot(NAME)
     ids = [fleet.made_snapshot(NAME) for dummy in range(2)]
-    inner, lists = fleet.service.handle, []
-
-    def gone(request: Request) -> Response:
-        if request.method == "GET" and request.path == "/snapshots":
-            lists.append(request)
-            if len(lists) == goes_at:
-                world = fleet.service.world
-                world._drop_snapshot(world.snapshots.get(ids[1]))  # type: ignore[arg-type]
-        return inner(request)
-
-    fleet.service.handle = gone  # type: ignore[method-assign]
+    gone_at_look(fleet, goes_at, lambda: ids[1])
     return fleet, ids
 
 
@@ -238,19 +234,23 @@ def test_list_that_cannot_be_read_for_a_while_is_waited_for() -> None:
     assert (result["status"], result["id"]) == ("unchanged", race.others_id)
 
 
-def test_list_that_never_shows_the_own_one_leaves_open_which_one_stays() -> None:
-    fleet = Fleet(busy="queue")
-    handle = fleet.service.handle
+def change_lists(fleet: Fleet, shown: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
+    """Let each list of snapshots show what this makes of it: lists lag, and not all alike."""
 
-    def without_it(request: Request) -> Response:
+    def changed(request: Request, handle: Handler) -> Response:
         response = handle(request)
         if request.method != "GET" or request.path != "/snapshots":
             return response
         content = response.json()
-        content["items"] = [item for item in content["items"] if item["name"] != NAME]
+        content["items"] = shown(content["items"])
         return replace(response, body=json.dumps(content).encode())
 
-    fleet.service.handle = without_it  # type: ignore[method-assign]
+    fleet.come_between(changed)
+
+
+def test_list_that_never_shows_the_own_one_leaves_open_which_one_stays() -> None:
+    fleet = Fleet(busy="queue")
+    change_lists(fleet, lambda items: [item for item in items if item["name"] != NAME])
     result = only(fleet.run(name=NAME))
     assert result["status"] == "unsure"
     assert "does not list it" in result["error"]
@@ -327,21 +327,17 @@ def test_nothing_is_deleted_when_an_answer_is_lost_among_those_of_others(name: s
 
 
 def hide_once(fleet: Fleet, ids: list[str]) -> None:
-    """Let the first look after they are there not show the first of these: lists lag, and not all alike."""
-    handle = fleet.service.handle
+    """Let the first look after they are there not show the first of these."""
     has_hidden = False
 
-    def hidden(request: Request) -> Response:
+    def shown(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         nonlocal has_hidden
-        response = handle(request)
-        if request.method != "GET" or request.path != "/snapshots" or has_hidden or not ids:
-            return response
+        if has_hidden or not ids:
+            return items
         has_hidden = True
-        content = response.json()
-        content["items"] = [item for item in content["items"] if item["id"] != ids[0]]
-        return replace(response, body=json.dumps(content).encode())
+        return [item for item in items if item["id"] != ids[0]]
 
-    fleet.service.handle = hidden  # type: ignore[method-assign]
+    change_lists(fleet, shown)
 
 
 @pytest.mark.parametrize("others", [1, 2])
@@ -358,19 +354,20 @@ def test_earlier_one_that_is_listed_late_is_named_as_well_when_an_answer_is_lost
 
 def some_time_after(fleet: Fleet, seconds: float, do: Callable[[], None]) -> None:
     """Let somebody do something so long after the first create."""
-    handle = fleet.service.handle
     at: list[float] = []
+    has_come = False
 
-    def look(request: Request) -> Response:
+    def look(request: Request, handle: Handler) -> Response:
+        nonlocal has_come
         response = handle(request)
         if request.method == "POST" and not at:
             at.append(fleet.clock.now())
-        if at and fleet.clock.now() - at[0] >= seconds:
-            fleet.service.handle = handle  # type: ignore[method-assign]
+        if at and not has_come and fleet.clock.now() - at[0] >= seconds:
+            has_come = True
             do()
         return response
 
-    fleet.service.handle = look  # type: ignore[method-assign]
+    fleet.come_between(look)
 
 
 def test_what_others_remove_themselves_is_left_to_them_when_an_answer_is_lost() -> None:
@@ -466,9 +463,7 @@ def test_failed_one_of_another_counts_neither_before_nor_after_a_lost_one(name: 
     ids: list[str] = []
 
     def failing() -> None:
-        rule = fleet.fault("event", method="POST", path="/snapshots", state="error", error="no space", times=1)
-        ids.append(fleet.begin_snapshot(name)[0])
-        fleet.service.faults.remove(rule)
+        ids.append(fleet.begin_failing_snapshot(name))
 
     around_the_first_post(fleet, before=failing, after=failing)
     result = only(run_losing_answers(fleet, name))
@@ -479,10 +474,9 @@ def test_failed_one_of_another_counts_neither_before_nor_after_a_lost_one(name: 
 
 def test_own_one_that_somebody_deleted_is_not_said_to_be_there() -> None:
     fleet = Fleet()
-    handle = fleet.service.handle
     has_gone = False
 
-    def delete_newest(request: Request) -> Response:
+    def delete_newest(request: Request, handle: Handler) -> Response:
         nonlocal has_gone
         response = handle(request)
         made = [item for item in fleet.service.world.snapshots if item.name == NAME]
@@ -491,7 +485,7 @@ def test_own_one_that_somebody_deleted_is_not_said_to_be_there() -> None:
             fleet.service.world._drop_snapshot(made[-1])
         return response
 
-    fleet.service.handle = delete_newest  # type: ignore[method-assign]
+    fleet.come_between(delete_newest)
     result = only(fleet.run(name=NAME))
     assert result["status"] == "unsure"
     assert "somebody else deleted it" in result["error"]
@@ -507,22 +501,16 @@ def test_own_one_that_is_listed_late_is_waited_for_or_not_known(lag: float) -> N
 def test_own_one_stays_where_the_first_goes_while_a_busy_machine_is_waited_for(what: str) -> None:
     fleet = Fleet(busy="queue")
     race = Race(fleet, is_quick=True)
-    handle = fleet.service.handle
-    has_gone = False
 
-    def gone_meanwhile(request: Request) -> Response:
-        """The machine is busy with the other's deletion when this task wants to delete its own one."""
-        nonlocal has_gone
-        if request.method == "DELETE" and not has_gone:
-            has_gone = True
-            if what == "deleted":
-                fleet.deleted(str(race.others_id))
-            else:
-                fleet.send("PUT", f"/snapshots/{race.others_id}", {"name": f"{NAME}-ok"})
-            fleet.fault("busy", method="DELETE", times=1)
-        return handle(request)
+    def gone_meanwhile() -> None:
+        """The machine is busy with that when this task wants to delete its own one."""
+        if what == "deleted":
+            fleet.deleted(str(race.others_id))
+        else:
+            fleet.send("PUT", f"/snapshots/{race.others_id}", {"name": f"{NAME}-ok"})
+        fleet.fault("busy", method="DELETE", times=1)
 
-    fleet.service.handle = gone_meanwhile  # type: ignore[method-assign]
+    fleet.just_before("DELETE", ".*", gone_meanwhile)
     result = only(fleet.run(name=NAME))
     assert result["status"] == "unsure"
     assert f"which was to stay, but was {what}" in result["error"]
@@ -534,27 +522,21 @@ def test_failed_first_one_is_not_proven_by_the_own_event_where_the_own_one_is_no
     fleet = Fleet(busy="queue", snapshot_seconds=6.0, snapshot_invisible_seconds=8.0 if is_lost else 0.0)
     ids: list[str] = []
 
+    lists: list[int] = []
+
     def failing() -> None:
-        rule = fleet.fault("event", method="POST", path="/snapshots", state="error", error="no space", times=1)
-        ids.append(fleet.begin_snapshot(NAME)[0])
-        fleet.service.faults.remove(rule)
+        ids.append(fleet.begin_failing_snapshot(NAME))
         if is_lost:
             fleet.later(8)
 
-    handle = fleet.service.handle
-    lists: list[int] = []
+    def shown(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Once the own one is left out, where its answer came."""
+        if not ids or is_lost:
+            return items
+        lists.append(1)
+        return [item for item in items if item["id"] in ids] if len(lists) == 2 else items
 
-    def without_the_own_one_once(request: Request) -> Response:
-        response = handle(request)
-        if request.method == "GET" and request.path == "/snapshots" and ids and not is_lost:
-            lists.append(1)
-            content = response.json()
-            if len(lists) == 2:
-                content["items"] = [item for item in content["items"] if item["id"] in ids]
-                response = replace(response, body=json.dumps(content).encode())
-        return response
-
-    fleet.service.handle = without_the_own_one_once  # type: ignore[method-assign]
+    change_lists(fleet, shown)
     around_the_first_post(fleet, before=failing)
     result = only(run_losing_answers(fleet) if is_lost else fleet.run(name=NAME))
     assert result["status"] == "created"

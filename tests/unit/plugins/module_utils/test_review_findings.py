@@ -9,7 +9,6 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import pytest
 from unit.fake_service import Answer, Call, scripted
-from unit.simulated_fleet import API_URL, KEY, Fleet, QuickSession, only, statuses
+from unit.simulated_fleet import API_URL, KEY, Fleet, Handler, QuickSession, only, statuses
 
 from ansible_collections.community.paperspace.plugins.module_utils import _connection, _proving, _snapshots
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
@@ -35,21 +34,6 @@ CREATE = {"method": "POST", "path": "/snapshots"}
 RESTORE = {"method": "POST", "path": "/snapshots/[^/]+/restore"}
 
 
-def just_before(fleet: Fleet, method: str, path: str, act: Callable[[], Any]) -> None:
-    """Let somebody else act just before the service gets the first request of this kind."""
-    handle = fleet.service.handle
-    has_acted = False
-
-    def handle_after(request: Any) -> Any:
-        nonlocal has_acted
-        if not has_acted and request.method == method and re.fullmatch(path, request.path):
-            has_acted = True
-            act()
-        return handle(request)
-
-    fleet.service.handle = handle_after  # type: ignore[method-assign]
-
-
 def test_lost_delete_after_another_delete_of_the_machine_is_no_storm() -> None:
     fleet = Fleet()
     first, second = fleet.made_snapshot("old-1"), fleet.made_snapshot("old-2")
@@ -62,7 +46,7 @@ def test_lost_delete_after_another_delete_of_the_machine_is_no_storm() -> None:
 
 def test_create_that_another_controller_began_after_the_plan_is_joined() -> None:
     fleet = Fleet()
-    just_before(fleet, **CREATE, act=lambda: fleet.begin_snapshot("before"))
+    fleet.just_before(**CREATE, act=lambda: fleet.begin_snapshot("before"))
     result = only(fleet.run(name="before"))
     assert fleet.names() == ["before"]
     assert result["status"] == "unchanged"
@@ -71,7 +55,7 @@ def test_create_that_another_controller_began_after_the_plan_is_joined() -> None
 
 def test_name_that_the_service_says_is_taken_is_joined() -> None:
     fleet = Fleet(duplicate_names=False)
-    just_before(fleet, **CREATE, act=lambda: fleet.made_snapshot("before"))
+    fleet.just_before(**CREATE, act=lambda: fleet.made_snapshot("before"))
     result = only(fleet.run(name="before", wait_timeout=120))
     assert (result["status"], fleet.names()) == ("unchanged", ["before"])
 
@@ -79,7 +63,7 @@ def test_name_that_the_service_says_is_taken_is_joined() -> None:
 def test_restore_of_somebody_else_that_was_waited_for_is_not_taken_for_the_own() -> None:
     fleet = Fleet()
     wanted, other = fleet.made_snapshot("wanted"), fleet.made_snapshot("other")
-    just_before(fleet, **RESTORE, act=lambda: fleet.send("POST", f"/snapshots/{other}/restore", {}))
+    fleet.just_before(**RESTORE, act=lambda: fleet.send("POST", f"/snapshots/{other}/restore", {}))
     fleet.fault("lost", method="POST", path=f"/snapshots/{wanted}/restore", nth=2)
     result = only(fleet.run(state="restored", name="wanted"))
     assert result["status"] == "restored"
@@ -96,7 +80,7 @@ def test_restore_that_somebody_else_began_while_it_waited_is_not_taken_for_the_o
         fleet.send("POST", f"/snapshots/{other}/restore", {})
         fleet.later(70)
 
-    just_before(fleet, "GET", f"/machine-events/{running}", restore_again)
+    fleet.just_before("GET", f"/machine-events/{running}", restore_again)
     fleet.fault("lost", method="POST", path=f"/snapshots/{wanted}/restore", nth=1)
     result = only(fleet.run(state="restored", name="wanted"))
     assert result["status"] == "restored"
@@ -264,6 +248,17 @@ def test_snapshot_that_failed_is_not_proven_by_what_somebody_makes_meanwhile(wis
     assert "good" in fleet.names()
 
 
+def tell_the_time(fleet: Fleet, text: str | None = None) -> None:
+    """Let each answer have a C(Date): this text, or the time of the service's clock."""
+
+    def dated(request: Request, handle: Handler) -> Response:
+        response = handle(request)
+        told = formatdate(fleet.clock.now(), usegmt=True) if text is None else text
+        return replace(response, headers={**response.headers, "Date": told})
+
+    fleet.come_between(dated)
+
+
 @pytest.mark.parametrize("wish", [{"name": "new"}, {"state": "restored", "name": "before"}])
 @pytest.mark.parametrize("date", ["its own", "", "Thursday", "Thu, 01 Jan 1970 00:00:00"])
 def test_event_that_is_stuck_for_weeks_holds_nobody_up(wish: dict[str, Any], date: str) -> None:
@@ -273,14 +268,8 @@ def test_event_that_is_stuck_for_weeks_holds_nobody_up(wish: dict[str, Any], dat
     fleet.later(3600)
     fleet.add_event("vm-migrate", state="in progress")
     fleet.later(30 * 86400)
-    handle = fleet.service.handle
-
-    def handle_with_date(request: Any) -> Any:
-        response = handle(request)
-        told = formatdate(fleet.clock.now(), usegmt=True) if date == "its own" else date
-        return replace(response, headers={**response.headers, "Date": told}) if date else response
-
-    fleet.service.handle = handle_with_date  # type: ignore[method-assign]
+    if date:
+        tell_the_time(fleet, None if date == "its own" else date)
     result = only(fleet.run(**wish))
     assert (result["status"] in ("created", "restored")) == (date == "its own")
 
@@ -290,17 +279,12 @@ def test_event_of_another_machine_that_is_ahead_of_time_makes_nobody_do_it_twice
     fleet = Fleet(2, event_invisible_seconds=3.0)
     for machine_id in fleet.machine_ids:
         fleet.made_snapshot("before", machine_id)
-    clock, handle = fleet.clock, fleet.service.handle
     event_id = fleet.add_event("stop", machine_id=fleet.machine_ids[1])
     event = fleet.service.world.events.get(event_id)
     assert event
     event.created_at += 3600
 
-    def handle_with_date(request: Any) -> Any:
-        response = handle(request)
-        return replace(response, headers={**response.headers, "Date": formatdate(clock.now(), usegmt=True)})
-
-    fleet.service.handle = handle_with_date  # type: ignore[method-assign]
+    tell_the_time(fleet)
     fleet.fault("lost", method="POST", when="after", times=1)
     result = only(fleet.run(machine_ids=[fleet.machine_id], **wish))
     assert result["status"] in ("created", "restored")
@@ -358,7 +342,7 @@ def test_numbers_that_nothing_can_hold_are_no_traceback() -> None:
 def test_joined_create_is_not_proven_by_an_older_event() -> None:
     fleet = Fleet(is_history_whole=False, event_invisible_seconds=2.0)
     fleet.made_snapshot("other")
-    just_before(fleet, **CREATE, act=lambda: fleet.begin_snapshot("before"))
+    fleet.just_before(**CREATE, act=lambda: fleet.begin_snapshot("before"))
     result = only(fleet.run(name="before"))
     assert result["status"] == "unchanged"
     assert [item["complete"] for item in fleet.service.snapshots()] == [True, True]
@@ -493,9 +477,7 @@ def test_of_several_snapshots_made_at_once_the_first_good_one_stays() -> None:
     def intrude(asked: Request) -> Response:
         if asked.method == "POST" and not made:
             made.append("")
-            rule = fleet.fault("event", method="POST", state="error", error="no space", times=1)
-            failed = fleet.begin_snapshot(NAME)[0]
-            fleet.service.faults.remove(rule)
+            failed = fleet.begin_failing_snapshot(NAME)
             made[:] = [failed, fleet.begin_snapshot(NAME)[0]]
         return handle(asked)
 
