@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from random import random as system_random
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,6 +57,7 @@ except ImportError:
 
 USER_AGENT = f"ansible-community.paperspace/{VERSION}"
 LARGEST_BODY = 16 * 1024 * 1024
+UNREADABLE = object()
 _SAFE_METHODS = frozenset({"GET", "PUT"})
 _REFUSALS: dict[int, type[Refused]] = {401: Unauthorized, 403: Unauthorized, 404: NotFound, 409: Busy, 429: RateLimited}
 # The server gave up on the request, or the client was thought gone: either way it may have been carried out.
@@ -80,6 +82,14 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    @cached_property
+    def content(self) -> Any:
+        """The body's JSON, or UNREADABLE."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return UNREADABLE
 
 
 def open_session(connection: Connection) -> requests.Session:
@@ -121,7 +131,7 @@ class Transport:
         self._places = Places(connection.concurrency)
         # Clear text is for loopback only: a proxy of the environment must not get the key instead.
         url = urlsplit(connection.api_url)
-        self._proxies = {"no_proxy": url.hostname} if url.scheme == "http" and url.hostname else None
+        self._proxies = {"no_proxy": url.hostname} if url.scheme == "http" and url.hostname else {}
 
     def stop(self) -> None:
         """Send nothing more, in no thread: C(send) raises Stopped, until C(go_on)."""
@@ -207,26 +217,29 @@ class Transport:
         headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
         if body is not None:
             headers["Content-Type"] = "application/json"
+        data = None if body is None else json.dumps(body).encode()
         try:
-            with self._session.request(
-                method,
-                self._connection.api_url + path,
-                params=query,
-                data=None if body is None else json.dumps(body).encode(),
-                headers=headers,
-                # As auth, not as a header: else requests would prefer a .netrc entry over it.
-                auth=self._authorize,
-                proxies=self._proxies,
-                timeout=self._connection.request_timeout,
-                verify=self._connection.validate_certs,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+            # Without what a session would add to each: cookies, a .netrc entry instead of the key, redirects.
+            request = requests.Request(
+                method, self._connection.api_url + path, headers=headers, params=query, data=data, auth=self._authorize
+            ).prepare()
+            adapter = self._session.get_adapter(str(request.url))
+            timeout = self._connection.request_timeout
+            with adapter.send(request, timeout=timeout, **self._environment) as response:
                 self.service_time = service_time(response.headers) or self.service_time
                 return Answer(response.status_code, response.headers, self._read(method, path, response))
         except (OSError, urllib3.exceptions.HTTPError) as error:
             # Every RequestException is an OSError; a missing CA bundle and an impossible host come as what they are.
             raise self._connection_error(method, path, error) from None
+
+    @cached_property
+    def _environment(self) -> Mapping[str, Any]:
+        """Proxies and CA bundles, as the environment names them."""
+        url, proxies = self._connection.api_url, self._proxies
+        settings: Mapping[str, Any] = self._session.merge_environment_settings(
+            url, proxies, stream=True, verify=self._connection.validate_certs, cert=None
+        )
+        return settings
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._connection.api_key}"
@@ -288,7 +301,7 @@ class Transport:
     def _error_in(self, method: str, path: str, answer: Answer) -> PaperspaceError | None:
         """What the answer complains of; None for a success whose body can be read."""
         status = answer.status
-        content = _json(answer.body)
+        content = answer.content
         if 300 <= status < 400:
             return Refused(
                 f"{method} {path}: answered {status}, a redirect, and redirects are not followed. Check api_url.",
@@ -296,7 +309,7 @@ class Transport:
                 path=path,
                 status=status,
             )
-        if content is _UNREADABLE:
+        if content is UNREADABLE:
             known: dict[str, Any] = {"method": method, "path": path, "status": status}
             words = self.first_words(answer.body)
             if status == 429:
@@ -329,7 +342,7 @@ class Transport:
         )
 
     def _content(self, method: str, path: str, answer: Answer) -> Any:
-        content = _json(answer.body)
+        content = answer.content
         if self._connection.api_key.encode() in answer.body or b"\\" in answer.body:
             # Else it would stand wherever the answer goes: results, reports, caches. JSON may write it with escapes.
             try:
@@ -360,16 +373,6 @@ class Transport:
         """What somebody else wrote, fit for an error: without the key, on one line, and without control characters."""
         # The key first: cut in two it would not be found.
         return shown(text.replace(self._connection.api_key, "***"), longest)
-
-
-_UNREADABLE = object()
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return _UNREADABLE
 
 
 def _without(value: Any, key: str) -> Any:

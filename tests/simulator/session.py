@@ -47,7 +47,7 @@ class SimulatorAdapter(HTTPAdapter):
         pool = HTTPConnectionPool(address.hostname or "", address.port)
         connect_timeout, read_timeout = _timeouts(timeout)
         try:
-            answer = self._service.handle(_received(request))
+            answer = self._service.handle(received(request))
         except ConnectionRefused as refused:
             raise self._not_connected(refused, request, pool, connect_timeout) from None
         except NoAnswer as nothing:
@@ -115,7 +115,8 @@ class SimulatorAdapter(HTTPAdapter):
         return self.build_response(request, raw)
 
 
-def _received(request: requests.PreparedRequest) -> Request:
+def received(request: requests.PreparedRequest) -> Request:
+    """The request, as the service takes it."""
     address = urlsplit(str(request.url))
     body = request.body or b""
     return Request(

@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import requests
+from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
 from ansible_collections.community.paperspace.plugins.module_utils import _module, _transport
@@ -26,7 +26,7 @@ from simulator.clock import ManualClock
 from simulator.messages import NoAnswer
 from simulator.records import Event
 from simulator.service import Request, Response, Service, Settings
-from simulator.session import SimulatorAdapter
+from simulator.session import SimulatorAdapter, received
 
 Handler = Callable[[Request], Response]
 
@@ -75,33 +75,29 @@ class _Unanswered:
         raise self._nothing
 
 
-class QuickSession:
-    """Hands each request to the service past requests, which costs more than all else that a test of a fleet does.
+class QuickAdapter(BaseAdapter):
+    """Hands each request to the service past urllib3, which costs more than all else that a test of a fleet does.
 
     What becomes of a request that is not answered is still for requests to say.
     """
 
     def __init__(self, service: Service) -> None:
+        super().__init__()
         self._service = service
 
-    def request(self, method: str, url: str, **options: Any) -> Any:
-        prepared = requests.PreparedRequest()
-        prepared.headers = CaseInsensitiveDict(options["headers"])
-        options["auth"](prepared)
-        query = [(name, str(value)) for name, value in (options["params"] or {}).items()]
-        path = urlsplit(url).path
+    def send(self, request: requests.PreparedRequest, timeout: Any = None, **options: Any) -> Any:
         try:
-            response = self._service.handle(
-                Request(method, path, query, dict(prepared.headers), options["data"] or b"")
-            )
+            response = self._service.handle(received(request))
         except NoAnswer as nothing:
-            session = requests.Session()
-            session.mount("http://", SimulatorAdapter(_Unanswered(nothing, self._service.clock)))
-            return session.request(method, url, **options)
-        if response.delay_seconds >= options["timeout"]:
-            raise AssertionError("too slow for a quick session")
+            adapter = SimulatorAdapter(_Unanswered(nothing, self._service.clock))
+            return adapter.send(request, timeout=timeout, **options)
+        if response.delay_seconds >= timeout:
+            raise AssertionError("too slow for a quick adapter")
         self._service.clock.sleep(response.delay_seconds)
         return _Answered(response)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class Fleet:
@@ -117,7 +113,7 @@ class Fleet:
         is_quick: bool = False,
         **settings: Any,
     ) -> None:
-        """C(is_history_whole): the service still has each machine's first event. C(is_quick): with a quick session."""
+        """C(is_history_whole): the service still has each machine's first event. C(is_quick): with a quick adapter."""
         self.clock = clock or ManualClock()
         self.service = Service(self.clock, Settings(**settings))
         self.machine_ids = [self.service.add_machine(f"web{number}") for number in range(1, machines + 1)]
@@ -133,10 +129,9 @@ class Fleet:
 
     def client(self, *, adapter: SimulatorAdapter | None = None, **connection: Any) -> Client:
         """A task's client. C(adapter): instead of the one that hands each request to the service."""
-        session: Any = QuickSession(self.service)
-        if adapter is not None or not self._is_quick:
-            session = requests.Session()
-            session.mount("http://", adapter or SimulatorAdapter(self.service))
+        session = requests.Session()
+        default = QuickAdapter(self.service) if self._is_quick else SimulatorAdapter(self.service)
+        session.mount("http://", adapter or default)
         return Client(
             Connection(**{"api_key": KEY, "api_url": API_URL, **connection}),
             session=session,

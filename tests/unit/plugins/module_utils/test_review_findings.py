@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from unit.fake_service import Answer, Call, scripted
-from unit.simulated_fleet import API_URL, KEY, Fleet, Handler, QuickSession, only, statuses
+from unit.simulated_fleet import API_URL, KEY, Fleet, Handler, QuickAdapter, only, statuses
 
 from ansible_collections.community.paperspace.plugins.module_utils import _connection, _proving, _snapshots
 from ansible_collections.community.paperspace.plugins.module_utils._client import Client
@@ -181,7 +182,9 @@ def test_interrupted_task_does_not_send_what_waits_for_the_rate_limit() -> None:
         raise KeyboardInterrupt
 
     fleet.service.handle = counted  # type: ignore[method-assign]
-    client = Client(Connection(api_key=KEY, api_url=API_URL), session=QuickSession(fleet.service))
+    session = requests.Session()
+    session.mount("http://", QuickAdapter(fleet.service))
+    client = Client(Connection(api_key=KEY, api_url=API_URL), session=session)
     wish = Wish(state="restored", machine_ids=fleet.machine_ids, name="before")
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
