@@ -10,6 +10,7 @@ state with a snapshot, so what must survive the controller stands in these names
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from datetime import datetime, timezone
 
 DEFAULT_PREFIX = "maint-"
 OUTCOMES = ("ok", "restored")
+
+# The snapshots of a fleet have few names.
+LARGEST_CACHE = 1024
 
 _TIME_FORMAT = "%Y%m%dT%H%M%SZ"
 _RUN_ID = r"\d{8}T\d{6}Z-[0-9a-f]{4}"
@@ -38,7 +42,7 @@ class RunName:
     def is_closed(self) -> bool:
         return self.outcome is not None
 
-    @property
+    @functools.cached_property
     def began(self) -> datetime:
         """When the run id was made, by the controller's clock (UTC)."""
         return datetime.strptime(self.run_id[:16], _TIME_FORMAT).replace(tzinfo=timezone.utc)
@@ -63,6 +67,7 @@ def run_name(prefix: str, run_id: str, outcome: str | None = None) -> str:
     return f"{prefix}{run_id}" if outcome is None else f"{prefix}{run_id}-{outcome}"
 
 
+@functools.lru_cache(maxsize=LARGEST_CACHE)
 def parse_run_name(name: str, prefix: str | None = None) -> RunName | None:
     """The name taken apart, or None when no run of this collection (with this prefix, if given) named it."""
     match = _RUN_NAME.fullmatch(name)
