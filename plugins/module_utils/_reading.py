@@ -17,9 +17,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client, Pages
+from ansible_collections.community.paperspace.plugins.module_utils._client import (
+    LARGEST_PAGE,
+    OLDEST_FIRST,
+    Client,
+    Pages,
+)
 from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, NotFound
 from ansible_collections.community.paperspace.plugins.module_utils._feed import Feed
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine, Snapshot
@@ -29,6 +34,8 @@ from ansible_collections.community.paperspace.plugins.module_utils._wire import 
 STUCK_AFTER = timedelta(days=1)
 # C(Date) tells whole seconds.
 DATE_STEP = timedelta(seconds=1)
+# Pages can only be read one after the other; the list of more machines than this is read from both ends at once.
+FROM_BOTH_ENDS = 4 * LARGEST_PAGE
 PAGES_FOR_A_HINT = 5
 NAMES_IN_A_HINT = 5
 
@@ -145,13 +152,35 @@ def pool_of(client: Client, executor: Executor | None = None) -> Iterator[Execut
         client.go_on()
 
 
+class _Search(Generic[Named]):
+    """Looks for what has one of these ids, on pages of lists that show each item in one place."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self.found: dict[str, Named] = {}
+        self._ids = set(ids)
+        self._in_vain = 0
+
+    def read(self, pages: Iterator[list[Named]]) -> None:
+        """Read on, until all are found, or more pages would cost more than to ask for each that is missing.
+
+        A page that shows one of them has gained nothing. Can run in several threads, each with pages of its own.
+        """
+        while max(self._in_vain, 1) < len(self._ids) - len(self.found):
+            page = next(pages, None)
+            if page is None:
+                return
+            new = {item.id: item for item in page if item.id in self._ids and item.id not in self.found}
+            self.found.update(new)
+            self._in_vain += len(new) <= 1
+
+
 class Reader:
     """Reads machines, snapshots and events of a fleet. Each method raises what the client raises."""
 
     def __init__(self, client: Client, executor: Executor) -> None:
         self._client = client
         self._executor = executor
-        self._machines_ahead: Future[dict[str, Machine]] | None = None
+        self._machines_ahead: tuple[_Search[Machine], list[Future[None]]] | None = None
         self._snapshots_ahead: Future[list[Snapshot] | None] | None = None
         # With the time that they are read back to.
         self._events_ahead: tuple[datetime | None, Future[list[Event] | None]] | None = None
@@ -165,7 +194,11 @@ class Reader:
     def read_ahead(self, machine_ids: Sequence[str]) -> None:
         """Begin to read the lists for C(machines) and C(snapshots) side by side, where there are many pages."""
         if len(machine_ids) > LARGEST_PAGE:
-            self._machines_ahead = self._executor.submit(_listed, self._client.machine_pages(), set(machine_ids))
+            search = _Search[Machine](machine_ids)
+            ends = [self._client.machine_pages()]
+            if len(machine_ids) > FROM_BOTH_ENDS:
+                ends.append(self._client.machine_pages(order=OLDEST_FIRST))
+            self._machines_ahead = search, [self._executor.submit(search.read, pages) for pages in ends]
             self._snapshots_ahead = self._executor.submit(self._snapshots_of_team, len(machine_ids))
 
     def read_events_ahead(self, machine_count: int, since: datetime | None) -> None:
@@ -182,9 +215,13 @@ class Reader:
     def machines(self, machine_ids: Sequence[str]) -> dict[str, Machine]:
         """The machines that exist, by id; those that do not are left out."""
         if self._machines_ahead is not None:
-            found, self._machines_ahead = self._machines_ahead.result(), None
+            (search, ends), self._machines_ahead = self._machines_ahead, None
+            for each in ends:
+                each.result()
         else:
-            found = _listed(self._client.machine_pages(), set(machine_ids))
+            search = _Search(machine_ids)
+            search.read(self._client.machine_pages())
+        found = search.found
         missing = sorted(set(machine_ids).difference(found))
         found.update((key, machine) for key, machine in self._each(missing, self._machine_if_any) if machine)
         return {machine_id: found[machine_id] for machine_id in machine_ids if machine_id in found}
@@ -223,7 +260,9 @@ class Reader:
 
     def snapshots_by_id(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
         """The snapshots that exist, by id."""
-        found = _listed(self._client.snapshot_pages(), set(snapshot_ids))
+        search = _Search[Snapshot](snapshot_ids)
+        search.read(self._client.snapshot_pages())
+        found = search.found
         missing = [snapshot_id for snapshot_id in snapshot_ids if snapshot_id not in found]
         found.update((key, snapshot) for key, snapshot in self._each(missing, self._snapshot_if_any) if snapshot)
         return {snapshot_id: found[snapshot_id] for snapshot_id in snapshot_ids if snapshot_id in found}
@@ -336,17 +375,6 @@ def _read_whole(pages: Pages[Item], needed: Iterator[list[Item]], machine_count:
         return None
     items = _read(itertools.islice(needed, machine_count))
     return items if next(needed, None) is None and not pages.is_cut_off else None
-
-
-def _listed(pages: Iterable[list[Named]], ids: set[str]) -> dict[str, Named]:
-    """Those of the ids that pages show, read for as long as it costs less than to ask for each that is missing."""
-    found: dict[str, Named] = {}
-    # Two pages cost as much as two machines.
-    for number, page in enumerate(pages if len(ids) > 1 else (), start=1):
-        found.update((item.id, item) for item in page if item.id in ids)
-        if number >= len(ids) - len(found):
-            break
-    return found
 
 
 def _until(pages: Iterator[list[Event]], since: datetime | None) -> Iterator[list[Event]]:

@@ -198,6 +198,31 @@ def test_long_lists_are_read_side_by_side_with_no_more_requests() -> None:
     assert fleet.read(ahead) == (9, 9)
 
 
+@pytest.mark.parametrize(
+    ("machines", "others", "pages", "seconds"),
+    # In the last case the pages from one end show nothing but others.
+    [(480, 0, 4, 4), (1200, 0, 10, 5), (1201, 0, 11, 6), (600, 3000, 10, 5)],
+)
+def test_list_of_many_machines_is_read_from_both_ends(machines: int, others: int, pages: int, seconds: int) -> None:
+    """With one page more where both ask for the last one at the same moment."""
+    fleet = SlowFleet(machines + others)
+    ahead, machine_ids = reader(fleet), fleet.machine_ids[:machines]
+    began = fleet.clock.now()
+    ahead.read_ahead(machine_ids)
+    assert list(ahead.machines(machine_ids)) == machine_ids
+    assert round(fleet.clock.now() - began) <= seconds + 1
+    assert pages <= sum(entry.path == "/machines" for entry in fleet.service.log) <= pages + 2
+    assert not any(entry.path.startswith("/machines/") for entry in fleet.service.log)
+
+
+def test_machine_that_does_not_exist_does_not_make_both_ends_read_on() -> None:
+    fleet = SlowFleet(1200)
+    ahead, machine_ids = reader(fleet), [*fleet.machine_ids, "psnone"]
+    ahead.read_ahead(machine_ids)
+    assert list(ahead.machines(machine_ids)) == fleet.machine_ids
+    assert sum(entry.path == "/machines" for entry in fleet.service.log) <= 12
+
+
 def test_short_lists_are_not_read_ahead() -> None:
     fleet = SlowFleet(120)
     ahead = reader(fleet)
