@@ -31,6 +31,10 @@ from ansible_collections.community.paperspace.plugins.module_utils._wire import 
 QUICKEST_POLL = 0.5
 SLOWEST_POLL = 30.0
 SHORTEST_BREATH = 0.1
+# While there are requests to send, there is no poll for so many times as long as one of several pages took, but no
+# longer than so long.
+REST_AFTER_POLL = 2.0
+LONGEST_REST = 2.0
 # A look asks for no more than so many one by one.
 MOST_ASKED_FOR = 10
 # How many calls are handed to the pool for each that it can make at once, and for each page that a poll may ask for:
@@ -350,8 +354,9 @@ class Scheduler:
 
     def _poll(self) -> None:
         """Go on with the round of looks, as far as one page for 120 waiting machines reaches; then it has a breath."""
+        began = self._clock()
         if not self._left:
-            self._round_began = self._clock()
+            self._round_began = began
             self._left = list(self._round)
         allowance = self._allowance()
         while self._left and (pages := self._left[0].pages()) <= allowance:
@@ -362,6 +367,9 @@ class Scheduler:
         self._next_poll = float("inf")
         if self._events or self._looks or self._new_snapshots:
             self._next_poll = self._when_to_poll()
+            if self._calls and self._allowance() > 1:
+                now = self._clock()
+                self._next_poll = max(self._next_poll, now + min(LONGEST_REST, REST_AFTER_POLL * (now - began)))
 
     def _allowance(self) -> int:
         """How many pages a poll may ask for: one for 120 waiting machines."""

@@ -3,19 +3,24 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import queue
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.simulated_fleet import Fleet, InlineExecutor, statuses
+from unit.virtual_time import VirtualClock, VirtualPool, VirtualQueue
 
+from ansible_collections.community.paperspace.plugins.module_utils import _scheduler
 from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Listed
 from ansible_collections.community.paperspace.plugins.module_utils._errors import AnswerLost, DeadlinePassed, InputError
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import (
@@ -543,6 +548,37 @@ def test_what_a_list_hides_does_not_wait_for_the_interval(cursor: str) -> None:
     assert statuses(fleet.run(name="new")) == ["created"] * 600
     # Those that no page shows are asked for one by one, ten a look.
     assert fleet.clock.now() - began < 600 / 10
+
+
+@pytest.mark.parametrize(
+    ("machines", "latency", "rest"),
+    # One page is no burden; five take 0.5 s, or 5.
+    [(120, 0.1, 0.5), (600, 0.1, 1.0), (600, 1.0, 2.0)],
+)
+def test_polls_of_several_pages_leave_the_time_to_what_is_still_sent(
+    monkeypatch: pytest.MonkeyPatch, machines: int, latency: float, rest: float
+) -> None:
+    clock = VirtualClock()
+    simple_queue = functools.partial(VirtualQueue, clock)
+    monkeypatch.setattr(_scheduler, "queue", SimpleNamespace(SimpleQueue=simple_queue, Empty=queue.Empty))
+    fleet = Fleet(machines, clock=clock, executor=VirtualPool(clock, 1), is_history_whole=False)
+    fleet.fault("event", method="POST", seconds=40)
+    events = [begun(fleet, machine_id) for machine_id in fleet.machine_ids]
+    fleet.service.change_settings(latency_seconds=latency)
+    fleet.service.log.clear()
+    began = clock.now()
+
+    def wait(event: Event) -> Procedure[None]:
+        yield EventEnd(event)
+
+    def send() -> Procedure[None]:
+        yield Call(lambda: clock.sleep(20))
+
+    scheduler(fleet, wait=1e6).run([send(), *map(wait, events)])
+    # From the end of a poll to the begin of the next, while the interval is no longer than that.
+    at = [entry.at - began for entry in fleet.service.log if entry.at - began < 10]
+    pauses = [later - earlier - latency for earlier, later in itertools.pairwise(at)]
+    assert min(pause for pause in pauses if pause > latency / 2) == pytest.approx(rest, abs=1e-5)
 
 
 @pytest.mark.parametrize(
