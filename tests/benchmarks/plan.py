@@ -16,8 +16,9 @@ PER_SECOND = 50.0
 CONCURRENCY = 16
 LATENCY = 0.05
 SETTINGS = {"snapshot_seconds": 5.0, "restore_seconds": 5.0, "latency_seconds": LATENCY}
-# Pages of one list come one after the other, since each needs the cursor of the one before. There are three lists.
-_AT_ONCE = {"creates": CONCURRENCY, "restores": CONCURRENCY, "pages of events": 3, "pages of machines": 3}
+# Pages of one list come one after the other, since each needs the cursor of the one before. There are three lists, and
+# that of the machines is read from both ends.
+_AT_ONCE = {"creates": CONCURRENCY, "restores": CONCURRENCY, "pages of events": 4, "pages of machines": 4}
 ASKED_FOR = {what: count / LATENCY for what, count in _AT_ONCE.items()}
 """By kind of request, how many a second are asked of the simulator at most."""
 # The fleets with which the simulator's own capacity is shown.
