@@ -129,9 +129,6 @@ class Transport:
         self.deadline = float("inf")
         # Polls do not go through the pool of whoever waits: the budget is kept here, where every request passes.
         self._places = Places(connection.concurrency)
-        # Clear text is for loopback only: a proxy of the environment must not get the key instead.
-        url = urlsplit(connection.api_url)
-        self._proxies = {"no_proxy": url.hostname} if url.scheme == "http" and url.hostname else {}
 
     def stop(self) -> None:
         """Send nothing more, in no thread: C(send) raises Stopped, until C(go_on)."""
@@ -214,18 +211,22 @@ class Transport:
         self, method: str, path: str, query: Mapping[str, str | int] | None, body: Mapping[str, Any] | None
     ) -> Answer:
         """One request and its answer. Raises NotOpened or AnswerLost."""
-        headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
+        headers = {
+            **self._session.headers,
+            "Accept": "application/json",
+            "User-Agent": USER_AGENT,
+            "Authorization": f"Bearer {self._connection.api_key}",
+        }
         if body is not None:
             headers["Content-Type"] = "application/json"
         data = None if body is None else json.dumps(body).encode()
         try:
-            # Without what a session would add to each: cookies, a .netrc entry instead of the key, redirects.
+            # Past Session.request, which would look for cookies, a .netrc entry instead of the key, and redirects.
             request = requests.Request(
-                method, self._connection.api_url + path, headers=headers, params=query, data=data, auth=self._authorize
+                method, self._connection.api_url + path, headers=headers, params=query, data=data
             ).prepare()
             adapter = self._session.get_adapter(str(request.url))
-            timeout = self._connection.request_timeout
-            with adapter.send(request, timeout=timeout, **self._environment) as response:
+            with adapter.send(request, timeout=self._connection.request_timeout, **self._settings) as response:
                 self.service_time = service_time(response.headers) or self.service_time
                 return Answer(response.status_code, response.headers, self._read(method, path, response))
         except (OSError, urllib3.exceptions.HTTPError) as error:
@@ -233,17 +234,14 @@ class Transport:
             raise self._connection_error(method, path, error) from None
 
     @cached_property
-    def _environment(self) -> Mapping[str, Any]:
-        """Proxies and CA bundles, as the environment names them."""
-        url, proxies = self._connection.api_url, self._proxies
-        settings: Mapping[str, Any] = self._session.merge_environment_settings(
-            url, proxies, stream=True, verify=self._connection.validate_certs, cert=None
+    def _settings(self) -> dict[str, Any]:
+        """How requests are sent, with the proxies and CA bundles that the environment names."""
+        url = urlsplit(self._connection.api_url)
+        # Clear text is for loopback only: a proxy of the environment must not get the key instead.
+        proxies = {"no_proxy": url.hostname} if url.scheme == "http" and url.hostname else {}
+        return self._session.merge_environment_settings(
+            self._connection.api_url, proxies, stream=True, verify=self._connection.validate_certs, cert=None
         )
-        return settings
-
-    def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._connection.api_key}"
-        return request
 
     def _read(self, method: str, path: str, response: requests.Response) -> bytes:
         chunks: list[bytes] = []

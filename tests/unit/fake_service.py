@@ -116,6 +116,8 @@ def assert_headers(request: requests.PreparedRequest, *, has_body: bool) -> None
     assert request.headers["Authorization"] == f"Bearer {KEY}"
     assert request.headers["User-Agent"] == USER_AGENT
     assert request.headers["Accept"] == "application/json"
+    # Pages of a large fleet are long, and worth packing.
+    assert "gzip" in request.headers["Accept-Encoding"]
     assert request.headers.get("Content-Type") == ("application/json" if has_body else None)
 
 
