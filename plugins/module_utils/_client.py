@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NEWEST_FIRST, OLDEST_FIRST = "desc", "asc"
+OLDEST_FIRST = "asc"
 LARGEST_PAGE = 120
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
@@ -163,9 +163,12 @@ class Client:
     def machine(self, machine_id: str, *, retries: int | None = None) -> Machine:
         return self._get(f"/machines/{checked_id(machine_id)}", parse_machine, retries)
 
-    def machine_pages(self, *, order: str = NEWEST_FIRST, **filters: str) -> Pages[Machine]:
-        """Machines, a page at a time. The service's name filter is not exact."""
-        return self._pages("/machines", parse_machine, {**filters, "order": order})
+    def machine_pages(self, **query: str) -> Pages[Machine]:
+        """Machines, newest first unless C(order) says otherwise, a page at a time.
+
+        The service's name filter is not exact.
+        """
+        return self._pages("/machines", parse_machine, query)
 
     def machine_page(self, cursor: str | None, *, retries: int | None = None) -> Listed[Machine]:
         return self._page("/machines", parse_machine, {}, cursor, retries)
@@ -236,7 +239,7 @@ class Client:
         cursor: str | None,
         retries: int | None = None,
     ) -> Listed[T]:
-        asked: dict[str, str | int] = {"order": NEWEST_FIRST, **query, "limit": LARGEST_PAGE, "orderBy": "dtCreated"}
+        asked: dict[str, str | int] = {"order": "desc", **query, "limit": LARGEST_PAGE, "orderBy": "dtCreated"}
         if cursor is not None:
             asked["after"] = cursor
         page: Page = self._parsed("GET", path, parse_page, self._send("GET", path, query=asked, retries=retries))

@@ -4,7 +4,8 @@
 """Reading what a fleet has, with as few requests as the API allows.
 
 The API lists the whole team or one machine, and nothing between. So lists of the team are read as long as that
-is cheaper than asking machine by machine, and then machine by machine: at most twice the best possible.
+is cheaper than asking machine by machine, and then machine by machine: at most twice the best possible, and four times
+where a list is read from both ends.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -25,7 +26,7 @@ from ansible_collections.community.paperspace.plugins.module_utils._client impor
     Client,
     Pages,
 )
-from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, NotFound
+from ansible_collections.community.paperspace.plugins.module_utils._errors import InputError, NotFound, PaperspaceError
 from ansible_collections.community.paperspace.plugins.module_utils._feed import Feed
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event, Machine, Snapshot
 
@@ -158,17 +159,25 @@ class _Search(Generic[Named]):
     def __init__(self, ids: Iterable[str]) -> None:
         self.found: dict[str, Named] = {}
         self._ids = set(ids)
+        self._shown: set[str] = set()
         self._in_vain = 0
+
+    @property
+    def missing(self) -> int:
+        """How many are not found."""
+        return len(self._ids) - len(self.found)
 
     def read(self, pages: Iterator[list[Named]]) -> None:
         """Read on, until all are found, or more pages would cost more than to ask for each that is missing.
 
-        A page that shows one of them has gained nothing. Can run in several threads, each with pages of its own.
+        A page that shows one of them has gained nothing. Can run in two threads, with the pages from both ends of a
+        list: then it ends where they meet too.
         """
-        while max(self._in_vain, 1) < len(self._ids) - len(self.found):
+        while max(self._in_vain, 1) < self.missing:
             page = next(pages, None)
-            if page is None:
+            if page is None or (page and self._shown.issuperset(item.id for item in page)):
                 return
+            self._shown.update(item.id for item in page)
             new = {item.id: item for item in page if item.id in self._ids and item.id not in self.found}
             self.found.update(new)
             self._in_vain += len(new) <= 1
@@ -195,11 +204,11 @@ class Reader:
         """Begin to read the lists for C(machines) and C(snapshots) side by side, where there are many pages."""
         if len(machine_ids) > LARGEST_PAGE:
             search = _Search[Machine](machine_ids)
-            ends = [self._client.machine_pages()]
-            if len(machine_ids) > FROM_BOTH_ENDS:
-                ends.append(self._client.machine_pages(order=OLDEST_FIRST))
-            self._machines_ahead = search, [self._executor.submit(search.read, pages) for pages in ends]
+            ends = [self._executor.submit(search.read, self._client.machine_pages())]
+            self._machines_ahead = search, ends
             self._snapshots_ahead = self._executor.submit(self._snapshots_of_team, len(machine_ids))
+            if len(machine_ids) > FROM_BOTH_ENDS:
+                ends.append(self._executor.submit(search.read, self._client.machine_pages(order=OLDEST_FIRST)))
 
     def read_events_ahead(self, machine_count: int, since: datetime | None) -> None:
         """Begin to read what C(events) will be asked for, where there are many pages."""
@@ -215,9 +224,12 @@ class Reader:
     def machines(self, machine_ids: Sequence[str]) -> dict[str, Machine]:
         """The machines that exist, by id; those that do not are left out."""
         if self._machines_ahead is not None:
-            (search, ends), self._machines_ahead = self._machines_ahead, None
-            for each in ends:
-                each.result()
+            (search, (first, *others)), self._machines_ahead = self._machines_ahead, None
+            first.result()
+            for other in others if search.missing else ():
+                # Without it, more are asked for one by one.
+                with suppress(PaperspaceError):
+                    other.result()
         else:
             search = _Search(machine_ids)
             search.read(self._client.machine_pages())

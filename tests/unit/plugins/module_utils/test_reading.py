@@ -6,12 +6,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from unit.simulated_fleet import Fleet
+from unit.simulated_fleet import Fleet, Handler
 from unit.virtual_time import VirtualClock, VirtualPool
 
 from ansible_collections.community.paperspace.plugins.module_utils._errors import Unauthorized
 from ansible_collections.community.paperspace.plugins.module_utils._reading import Reader, Recent, events_of, running
 from ansible_collections.community.paperspace.plugins.module_utils._wire import Event
+from simulator.messages import ApiError, Request, Response
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -204,7 +205,7 @@ def test_long_lists_are_read_side_by_side_with_no_more_requests() -> None:
     [(480, 0, 4, 4), (1200, 0, 10, 5), (1201, 0, 11, 6), (600, 3000, 10, 5)],
 )
 def test_list_of_many_machines_is_read_from_both_ends(machines: int, others: int, pages: int, seconds: int) -> None:
-    """With one page more where both ask for the last one at the same moment."""
+    """Where both ask for the last one at the same moment, each has one page more."""
     fleet = SlowFleet(machines + others)
     ahead, machine_ids = reader(fleet), fleet.machine_ids[:machines]
     began = fleet.clock.now()
@@ -215,12 +216,30 @@ def test_list_of_many_machines_is_read_from_both_ends(machines: int, others: int
     assert not any(entry.path.startswith("/machines/") for entry in fleet.service.log)
 
 
-def test_machine_that_does_not_exist_does_not_make_both_ends_read_on() -> None:
+@pytest.mark.parametrize("unknown", [1, 300])
+def test_both_ends_of_a_list_end_where_they_meet(unknown: int) -> None:
     fleet = SlowFleet(1200)
-    ahead, machine_ids = reader(fleet), [*fleet.machine_ids, "psnone"]
+    ahead, machine_ids = reader(fleet), [*fleet.machine_ids, *(f"psnone{number}" for number in range(unknown))]
     ahead.read_ahead(machine_ids)
     assert list(ahead.machines(machine_ids)) == fleet.machine_ids
     assert sum(entry.path == "/machines" for entry in fleet.service.log) <= 12
+
+
+def test_other_end_of_a_list_is_not_needed() -> None:
+    fleet = SlowFleet(600)
+    refused = []
+
+    def handle(request: Request, inner: Handler) -> Response:
+        if ("order", "asc") in request.query_pairs:
+            refused.append(request)
+            return ApiError(400, "there is no such order").response()
+        return inner(request)
+
+    fleet.come_between(handle)
+    ahead = reader(fleet)
+    ahead.read_ahead(fleet.machine_ids)
+    assert list(ahead.machines(fleet.machine_ids)) == fleet.machine_ids
+    assert len(refused) == 1
 
 
 def test_short_lists_are_not_read_ahead() -> None:
