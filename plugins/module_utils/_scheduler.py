@@ -31,8 +31,8 @@ from ansible_collections.community.paperspace.plugins.module_utils._wire import 
 QUICKEST_POLL = 0.5
 SLOWEST_POLL = 30.0
 SHORTEST_BREATH = 0.1
-# While there are requests to send, there is no poll for so many times as long as one of several pages took, but no
-# longer than so long.
+# While there are requests to send, a poll of several pages is followed by a rest: so many times as long as it took, but
+# no longer than so many seconds.
 REST_AFTER_POLL = 2.0
 LONGEST_REST = 2.0
 # A look asks for no more than so many one by one.
@@ -280,6 +280,7 @@ class Scheduler:
         self._numbers = itertools.count()
         self._waiting_since: dict[Procedure[None], float] = {}
         self._next_poll = float("inf")
+        self._rests_until = float("-inf")
         self._round = (
             _Look(lambda: pages_for(len(self._events)), self._look_at_events),
             _Look(lambda: pages_for(len(self._looks)), self._look_at_machines),
@@ -366,10 +367,10 @@ class Scheduler:
             self._left = []
         self._next_poll = float("inf")
         if self._events or self._looks or self._new_snapshots:
-            self._next_poll = self._when_to_poll()
             if self._calls and self._allowance() > 1:
                 now = self._clock()
-                self._next_poll = max(self._next_poll, now + min(LONGEST_REST, REST_AFTER_POLL * (now - began)))
+                self._rests_until = now + min(LONGEST_REST, REST_AFTER_POLL * (now - began))
+            self._next_poll = max(self._when_to_poll(), self._rests_until)
 
     def _allowance(self) -> int:
         """How many pages a poll may ask for: one for 120 waiting machines."""
@@ -480,7 +481,7 @@ class Scheduler:
             return
         if procedure not in self._waiting_since:
             self._waiting_since[procedure] = now
-            self._next_poll = min(self._next_poll, now + self._interval_after(0.0))
+            self._next_poll = min(self._next_poll, max(now + self._interval_after(0.0), self._rests_until))
         if isinstance(step, EventEnd):
             self._events.setdefault(step.event.id, []).append(procedure)
             self._last_seen[step.event.id] = step.event

@@ -28,7 +28,6 @@ LARGEST_CACHE = 4096
 LONGEST_ERROR = 2000  # Characters.
 
 _SIZES = frozenset({"ram", "storage_total", "storage_used", "memory"})
-_PLAIN = (str, int, float, type(None))
 _INT64 = re.compile(r"[0-9]{1,19}")
 # Wider than what may go into a path, and nothing that a terminal obeys.
 _ID = re.compile(r"[!-~]{1,128}")
@@ -93,11 +92,9 @@ def snake_case(name: str) -> str:
 def to_snake_case(value: Any) -> Any:
     """The same value with snake_case keys, and sizes (declared int64, sent as decimal strings) as integers."""
     if isinstance(value, dict):
+        named = ((snake_case(key), item) for key, item in value.items())
         return {
-            (name := snake_case(key)): item
-            if isinstance(item, _PLAIN) and name not in _SIZES
-            else _size(name, to_snake_case(item))
-            for key, item in value.items()
+            name: to_snake_case(item) if isinstance(item, (dict, list)) else _size(name, item) for name, item in named
         }
     if isinstance(value, list):
         return [to_snake_case(item) for item in value]

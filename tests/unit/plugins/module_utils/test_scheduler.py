@@ -568,13 +568,12 @@ def test_polls_of_several_pages_leave_the_time_to_what_is_still_sent(
     fleet.service.log.clear()
     began = clock.now()
 
-    def wait(event: Event) -> Procedure[None]:
+    def wait(event: Event, *, first: bool) -> Procedure[None]:
+        if first:
+            yield Call(lambda: clock.sleep(1))
         yield EventEnd(event)
 
-    def send() -> Procedure[None]:
-        yield Call(lambda: clock.sleep(20))
-
-    scheduler(fleet, wait=1e6).run([send(), *map(wait, events)])
+    scheduler(fleet, wait=1e6).run(wait(event, first=number < 12) for number, event in enumerate(events))
     # From the end of a poll to the begin of the next, while the interval is no longer than that.
     at = [entry.at - began for entry in fleet.service.log if entry.at - began < 10]
     pauses = [later - earlier - latency for earlier, later in itertools.pairwise(at)]
