@@ -342,11 +342,15 @@ def audit(session: nox.Session) -> None:
 
 @nox.session
 def changelog(session: nox.Session) -> None:
-    """antsibull-changelog on the fragments."""
+    """antsibull-changelog on the fragments, and that CHANGELOG.md is what it makes of changelogs/changelog.yaml."""
     install(session, core_requirement(DEFAULT_CORE), "changelog.txt")
     collection = stage(session)
     with session.chdir(collection):
         session.run("antsibull-changelog", "lint", env=environment(collection))
+        committed = (collection / "CHANGELOG.md").read_bytes()
+        session.run("antsibull-changelog", "generate", env=environment(collection))
+        if (collection / "CHANGELOG.md").read_bytes() != committed:
+            session.error("CHANGELOG.md is not what antsibull-changelog generate makes.")
 
 
 def build_and_install(session: nox.Session, collection: Path, collections: Path, *, silent: bool = False) -> Path:

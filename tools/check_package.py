@@ -32,6 +32,7 @@ REQUIRED = {
     "extensions/eda/plugins/event_source/machine_events.py",
     "meta/ee-requirements.txt",
     "meta/execution-environment.yml",
+    "meta/extensions.yml",
     "meta/runtime.yml",
 }
 # What the top of the collection may hold: a file that only developers need must not get in by being new.

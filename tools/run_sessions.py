@@ -27,7 +27,7 @@ LOGS = ROOT / ".work" / "logs"
 # What the sessions need most is time of the processor; with more of them at once on few cores none gets done sooner.
 AT_ONCE = 2
 # Seconds. Several times what the longest one takes on two cores.
-LONGEST = 3000.0
+LONGEST = 9000.0
 # Seconds that an ended session has for tidying up.
 LAST_WORDS = 15.0
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")

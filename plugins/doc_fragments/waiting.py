@@ -34,7 +34,6 @@ options:
       - The seconds between two looks at the events of all machines that are waited for. What a look cannot reach,
         because it takes more than one request for each 120 machines, is looked at next.
       - When not set, the looks are quick at first, and then come after a tenth of the time waited so far, up to 30 s.
-      - While there still are requests to send, a look that takes several requests is followed by up to 2 s without one.
     type: float
 notes:
   - While the work goes on, and it takes more than two seconds, lines say how much of it is done, and at once what has

@@ -49,7 +49,12 @@ class Stopped(PaperspaceError):
 
 
 class AnswerLost(PaperspaceError):
-    """The request may or may not have been carried out: timeout, reset, 5xx, or an answer that cannot be read."""
+    """The request may or may not have been carried out: timeout, reset, 5xx, or an answer that cannot be read.
+
+    C(retry_after): for how many seconds the service asked not to be asked again, where it did.
+    """
+
+    retry_after: float | None = None
 
 
 class InvalidAnswer(AnswerLost):
@@ -80,9 +85,9 @@ class RateLimited(Refused):
 
 def passes_after(error: PaperspaceError) -> float | None:
     """After how many seconds the same may succeed, where nobody refused the work itself; None where somebody did."""
-    if isinstance(error, RateLimited):
+    if isinstance(error, (AnswerLost, RateLimited)):
         return error.retry_after or 0.0
-    return 0.0 if isinstance(error, (AnswerLost, NotOpened)) else None
+    return 0.0 if isinstance(error, NotOpened) else None
 
 
 class SendAgain(Exception):

@@ -133,6 +133,7 @@ def send_once(
             sent_before = outcome.was_sent if not was_lost else sent_before
             was_lost = outcome.was_sent = True
             outcome.doubt = f"{lost} It is not known whether the service carried it out"
+            asked_until = task.client.clock() + (lost.retry_after or 0.0)
             found = yield from find_trace(task, find)
             outcome.doubt = ""
             if found is not None:
@@ -140,6 +141,8 @@ def send_once(
             if is_safe or sent_again >= task.client.connection.retries:
                 outcome.was_sent = sent_before
                 raise
+            if asked_until > task.client.clock():
+                yield Pause(asked_until - task.client.clock())
             sent_again += 1
         else:
             outcome.was_sent = True

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Client, Listed
 from ansible_collections.community.paperspace.plugins.module_utils._errors import (
+    AnswerLost,
     DeadlinePassed,
     PaperspaceError,
     SendAgain,
@@ -31,10 +32,6 @@ from ansible_collections.community.paperspace.plugins.module_utils._wire import 
 QUICKEST_POLL = 0.5
 SLOWEST_POLL = 30.0
 SHORTEST_BREATH = 0.1
-# While there are requests to send, a poll of several pages is followed by a rest: so many times as long as it took, but
-# no longer than so many seconds.
-REST_AFTER_POLL = 2.0
-LONGEST_REST = 2.0
 # A look asks for no more than so many one by one.
 MOST_ASKED_FOR = 10
 # How many calls are handed to the pool for each that it can make at once, and for each page that a poll may ask for:
@@ -280,7 +277,8 @@ class Scheduler:
         self._numbers = itertools.count()
         self._waiting_since: dict[Procedure[None], float] = {}
         self._next_poll = float("inf")
-        self._rests_until = float("-inf")
+        # Until when the service asked for no more looks.
+        self._not_before = float("-inf")
         self._round = (
             _Look(lambda: pages_for(len(self._events)), self._look_at_events),
             _Look(lambda: pages_for(len(self._looks)), self._look_at_machines),
@@ -355,9 +353,8 @@ class Scheduler:
 
     def _poll(self) -> None:
         """Go on with the round of looks, as far as one page for 120 waiting machines reaches; then it has a breath."""
-        began = self._clock()
         if not self._left:
-            self._round_began = began
+            self._round_began = self._clock()
             self._left = list(self._round)
         allowance = self._allowance()
         while self._left and (pages := self._left[0].pages()) <= allowance:
@@ -367,10 +364,7 @@ class Scheduler:
             self._left = []
         self._next_poll = float("inf")
         if self._events or self._looks or self._new_snapshots:
-            if self._calls and self._allowance() > 1:
-                now = self._clock()
-                self._rests_until = now + min(LONGEST_REST, REST_AFTER_POLL * (now - began))
-            self._next_poll = max(self._when_to_poll(), self._rests_until)
+            self._next_poll = max(self._when_to_poll(), self._not_before)
 
     def _allowance(self) -> int:
         """How many pages a poll may ask for: one for 120 waiting machines."""
@@ -384,11 +378,17 @@ class Scheduler:
                 if event.has_ended:
                     del self._last_seen[event.id]
                     self._resume_all(self._events, event.id, event)
+            self._heed(self._event_watch.last_error)
 
     def _look_at_machines(self) -> None:
         if self._looks:
             for machine in self._machine_watch.look(self._looks.keys()).values():
                 self._resume_all(self._looks, machine.id, machine)
+            self._heed(self._machine_watch.last_error)
+
+    def _heed(self, error: PaperspaceError | None) -> None:
+        if isinstance(error, AnswerLost) and error.retry_after:
+            self._not_before = self._clock() + error.retry_after
 
     def _pages_of_feed(self) -> int:
         is_behind = self._feed is not None and self._feed.as_of < self._feed_due
@@ -405,11 +405,13 @@ class Scheduler:
         waiting = itertools.chain(*self._events.values(), *self._looks.values(), self._new_snapshots)
         youngest = max(self._waiting_since[procedure] for procedure in waiting)
         interval = self._interval_after(self._round_began - youngest)
-        if self._left:
-            return self._clock() + min(interval, SHORTEST_BREATH)
         breath = min(interval, QUICKEST_POLL)
+        # What is still to be sent comes before what is still to be looked at.
+        shortest = breath if self._calls and self._allowance() > 1 else min(interval, SHORTEST_BREATH)
+        if self._left:
+            return self._clock() + shortest
         if self._event_watch.is_behind or self._machine_watch.is_behind:
-            interval, breath = min(interval, QUICKEST_POLL), min(breath, SHORTEST_BREATH)
+            interval, breath = breath, shortest
         # Many pages take their time: that is part of the interval, but for a breath.
         return max(self._round_began + interval, self._clock() + breath)
 
@@ -481,7 +483,7 @@ class Scheduler:
             return
         if procedure not in self._waiting_since:
             self._waiting_since[procedure] = now
-            self._next_poll = min(self._next_poll, max(now + self._interval_after(0.0), self._rests_until))
+            self._next_poll = min(self._next_poll, max(now + self._interval_after(0.0), self._not_before))
         if isinstance(step, EventEnd):
             self._events.setdefault(step.event.id, []).append(procedure)
             self._last_seen[step.event.id] = step.event

@@ -179,6 +179,8 @@ class Transport:
                 asked = retry_after(answer.headers)
             except (NotOpened, AnswerLost) as met:
                 error, asked = met, None
+            if asked is not None and isinstance(error, AnswerLost):
+                error.retry_after = min(asked, LONGEST_RETRY_AFTER)
             if asked is not None and asked > LONGEST_RETRY_AFTER:
                 if isinstance(error, RateLimited):
                     error.retry_after = asked

@@ -14,6 +14,8 @@ from types import ModuleType
 import pytest
 import yaml
 
+from ansible_collections.community.paperspace.plugins.filter.open_run_lines import open_run_lines
+
 ROOT = Path(__file__).parents[3]
 COLUMNS = 96
 
@@ -46,6 +48,13 @@ def test_the_recording_cuts_nothing_off(lines: list[str]) -> None:
         f"{play}.recover",
         f"{play}.recover -e recover_action=rollback",
     } <= set(commands)
+
+
+def test_the_recording_says_what_recover_says_now(lines: list[str]) -> None:
+    run = {"run_id": "20260131T235959Z-1a2b", "began": "now", "name": "x", "machines": []}
+    said = [line for line in open_run_lines([run]) if line.endswith(":")]
+    assert len(said) == 2
+    assert all(any(line in shown for shown in lines) for line in said), "Run make recording."
 
 
 def test_the_recording_ends_with_the_proof(lines: list[str]) -> None:

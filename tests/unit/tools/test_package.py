@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 COLLECTION = Path(__file__).parents[3]
 
@@ -89,3 +90,10 @@ def test_a_playbook_has_to_end_with_the_error_that_nobody_answers(
     tool: Callable[[str], ModuleType], code: int, output: str, is_good: bool
 ) -> None:
     assert (tool("check_package").playbook_problems("snapshot", code, output) == []) is is_good
+
+
+def test_newest_release_of_the_changelog_is_the_version() -> None:
+    version = yaml.safe_load((COLLECTION / "galaxy.yml").read_text("utf-8"))["version"]
+    releases = yaml.safe_load((COLLECTION / "changelogs/changelog.yaml").read_text("utf-8"))["releases"]
+    assert list(releases)[-1] == version
+    assert f"## v{version}" in (COLLECTION / "CHANGELOG.md").read_text("utf-8").replace("\\", "")

@@ -198,6 +198,19 @@ def test_interrupted_task_does_not_send_what_waits_for_the_rate_limit() -> None:
     assert len(restores) == sent <= 3
 
 
+@pytest.mark.parametrize(("retry_after", "after"), [(None, 30), (10, 30), (100, 100)])
+def test_request_that_may_have_been_done_is_not_sent_again_before_the_service_wants_it(
+    retry_after: int | None, after: int
+) -> None:
+    fleet = Fleet()
+    fleet.made_snapshot("before")
+    fleet.later()
+    fleet.fault("status", method="POST", path=".*/restore", times=1, status=503, when="before", retry_after=retry_after)
+    assert statuses(fleet.run(state="restored", name="before")) == ["restored"]
+    first, second = (entry.at for entry in fleet.service.log if entry.path.endswith("/restore"))
+    assert after <= second - first < after + 20
+
+
 @pytest.mark.parametrize("nth", [2, 3, 4])
 def test_look_that_is_refused_does_not_make_a_failure_of_what_was_sent(nth: int) -> None:
     fleet = Fleet(snapshot_seconds=10)

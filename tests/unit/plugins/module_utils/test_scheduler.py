@@ -551,13 +551,14 @@ def test_what_a_list_hides_does_not_wait_for_the_interval(cursor: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("machines", "latency", "rest"),
-    # One page is no burden; five take 0.5 s, or 5.
-    [(120, 0.1, 0.5), (600, 0.1, 1.0), (600, 1.0, 2.0)],
+    ("machines", "latency", "interval", "breath"),
+    # One page is no burden.
+    [(120, 0.1, None, 0.1), (600, 0.1, None, 0.5), (600, 0.1, 0.25, 0.25)],
 )
-def test_polls_of_several_pages_leave_the_time_to_what_is_still_sent(
-    monkeypatch: pytest.MonkeyPatch, machines: int, latency: float, rest: float
+def test_polls_of_several_pages_leave_time_to_what_is_still_sent(
+    monkeypatch: pytest.MonkeyPatch, machines: int, latency: float, interval: float | None, breath: float
 ) -> None:
+    """Also where the list does not show all, so that they would follow one another with a short breath only."""
     clock = VirtualClock()
     simple_queue = functools.partial(VirtualQueue, clock)
     monkeypatch.setattr(_scheduler, "queue", SimpleNamespace(SimpleQueue=simple_queue, Empty=queue.Empty))
@@ -565,6 +566,9 @@ def test_polls_of_several_pages_leave_the_time_to_what_is_still_sent(
     fleet.fault("event", method="POST", seconds=40)
     events = [begun(fleet, machine_id) for machine_id in fleet.machine_ids]
     fleet.service.change_settings(latency_seconds=latency)
+    fleet.fault("cursor", cursor="null", path="/machine-events")
+    for _number in range(120):
+        fleet.add_event("start")
     fleet.service.log.clear()
     began = clock.now()
 
@@ -573,11 +577,30 @@ def test_polls_of_several_pages_leave_the_time_to_what_is_still_sent(
             yield Call(lambda: clock.sleep(1))
         yield EventEnd(event)
 
-    scheduler(fleet, wait=1e6).run(wait(event, first=number < 12) for number, event in enumerate(events))
-    # From the end of a poll to the begin of the next, while the interval is no longer than that.
+    waiting = (wait(event, first=number < 12) for number, event in enumerate(events))
+    scheduler(fleet, wait=1e6, interval=interval).run(waiting)
+    # From the end of a poll to the begin of the next.
     at = [entry.at - began for entry in fleet.service.log if entry.at - began < 10]
     pauses = [later - earlier - latency for earlier, later in itertools.pairwise(at)]
-    assert min(pause for pause in pauses if pause > latency / 2) == pytest.approx(rest, abs=1e-5)
+    assert min(pause for pause in pauses if pause > 0.01) == pytest.approx(breath, abs=1e-5)
+
+
+def test_looks_wait_for_as_long_as_the_service_asks() -> None:
+    fleet = Fleet(2)
+    fleet.fault("event", method="POST", seconds=100)
+    events = [begun(fleet, machine_id) for machine_id in fleet.machine_ids]
+    fleet.fault("status", method="GET", path="/machine-events", nth=3, status=503, retry_after=40)
+    fleet.service.log.clear()
+
+    def wait(event: Event) -> Procedure[None]:
+        yield EventEnd(event)
+
+    scheduler(fleet, wait=1e6).run(map(wait, events))
+    at = [entry.at for entry in fleet.service.log]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(at)]
+    assert gaps[2] == pytest.approx(40)
+    assert max(gaps[:2]) < 1
+    assert max(gaps[3:]) < 11
 
 
 @pytest.mark.parametrize(
