@@ -249,10 +249,12 @@ class Ansible:
         """The result of one task on the controller, failed or not. C(--check) and the like are its playbook's."""
         # In the output and not in a file: a task that writes one costs more than most tasks under test.
         shown = {"ansible.builtin.debug": {"msg": "<<{{ result | to_json | b64encode }}>>"}}
-        tasks = [{**task, "register": "result", "ignore_errors": True}, shown]
-        output = self.playbook([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}], *arguments).stdout
-        [kept] = re.findall("<<([A-Za-z0-9+/=]+)>>", output)
+        tasks = [{"block": [{**task, "register": "result"}], "always": [shown]}]
+        play = {"hosts": "localhost", "gather_facts": False, "tasks": tasks}
+        done = self.playbook([play], *arguments, rc=None)
+        [kept] = re.findall("<<([A-Za-z0-9+/=]+)>>", done.stdout)
         result: dict[str, Any] = json.loads(base64.b64decode(kept))
+        assert done.rc == (2 if result.get("failed") else 0), done.output
         return result
 
 
