@@ -256,8 +256,7 @@ def _comes_to_show(task: Task, machine_id: str, is_shown: Callable[[Machine], bo
     """Whether the machine shows it for as long as its state may lag: what is read may be what was there before."""
     until = task.client.clock() + STATE_LAG
     while True:
-        machine: Machine = yield NextLook(machine_id)
-        if is_shown(machine):
+        if is_shown((yield NextLook(machine_id))):
             return True
         if task.client.clock() >= until:
             return False

@@ -241,9 +241,10 @@ class Transport:
         url = urlsplit(self._connection.api_url)
         # Clear text is for loopback only: a proxy of the environment must not get the key instead.
         proxies = {"no_proxy": url.hostname} if url.scheme == "http" and url.hostname else {}
-        return self._session.merge_environment_settings(
+        settings = self._session.merge_environment_settings(
             self._connection.api_url, proxies, stream=True, verify=self._connection.validate_certs, cert=None
         )
+        return dict(settings)
 
     def _read(self, method: str, path: str, response: requests.Response) -> bytes:
         chunks: list[bytes] = []

@@ -105,7 +105,7 @@ def parse_snapshot(answer: Any) -> Snapshot:
     fields = _object(answer, "a snapshot")
     return Snapshot(
         id=_text(fields, "id", "a snapshot"),
-        name=_text(fields, "name", "a snapshot"),
+        name=_same(_text(fields, "name", "a snapshot")),
         machine_id=_text(fields, "machineId", "a snapshot"),
         is_auto_snapshot=bool(_required(fields, "isAutoSnapshot", "a snapshot")),
     )
@@ -119,8 +119,8 @@ def parse_event(answer: Any) -> Event:
     error = _text_if_any(fields, "error")
     return Event(
         id=_text(fields, "id", "a machine event"),
-        name=shown(_text(fields, "name", "a machine event")),
-        state=shown(_text(fields, "state", "a machine event")),
+        name=_same(shown(_text(fields, "name", "a machine event"))),
+        state=_same(shown(_text(fields, "state", "a machine event"))),
         machine_id=_text_if_any(fields, "machineId"),
         error=None if error is None else shown(error, LONGEST_ERROR),
         created=created,
@@ -167,6 +167,12 @@ def _parse_time(value: str) -> datetime | None:
 
 def _size(key: str, value: Any) -> Any:
     return int(value) if key in _SIZES and isinstance(value, str) and _INT64.fullmatch(value) else value
+
+
+@functools.lru_cache(maxsize=LARGEST_CACHE)
+def _same(text: str) -> str:
+    """One object for all texts that are equal: a fleet has thousands of them."""
+    return text
 
 
 def _object(answer: Any, what: str) -> dict[str, Any]:

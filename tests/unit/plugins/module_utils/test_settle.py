@@ -86,3 +86,13 @@ def test_pauses_grow_up_to_the_lag() -> None:
     with pytest.raises(StopIteration):
         procedure.send(ready)
     assert STATE_LAG == 5.0
+
+
+def test_machine_is_not_kept_while_it_is_waited_for() -> None:
+    """A service says much of each machine, and a fleet can have ten thousand that settle at once."""
+    fleet = Fleet()
+    procedure: Any = settle(Task(fleet.client(), Recent()), Outcome(fleet.machine_id), {"ready"})
+    next(procedure)
+    for state in ("stopping", "off"):
+        assert procedure.send(Machine(fleet.machine_id, "web1", state, {})) == NextLook(fleet.machine_id)
+        assert not any(isinstance(value, Machine) for value in procedure.gi_frame.f_locals.values())
