@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -376,10 +377,11 @@ def package(session: nox.Session) -> None:
     """Build the collection, check what is in the tarball, install it, and load its plugins from there."""
     install(session, core_requirement(DEFAULT_CORE), "requests")
     collection = stage(session)
-    collections = collections_root(collection) / "installed"
-    tarball = build_and_install(session, collection, collections)
-    environ = {**environment(collection), "ANSIBLE_COLLECTIONS_PATH": str(collections), "PYTHONPATH": None}
-    session.run("python", str(ROOT / "tools" / "check_package.py"), str(tarball), str(collections), env=environ)
+    # Not in the checkout, which may be in a folder ansible_collections: ansible-doc finds no roles in one inside another.
+    with tempfile.TemporaryDirectory(prefix="paperspace-package-") as collections:
+        tarball = build_and_install(session, collection, Path(collections))
+        environ = {**environment(collection), "ANSIBLE_COLLECTIONS_PATH": collections, "PYTHONPATH": None}
+        session.run("python", str(ROOT / "tools" / "check_package.py"), str(tarball), collections, env=environ)
 
 
 @nox.session
