@@ -377,7 +377,7 @@ def package(session: nox.Session) -> None:
     """Build the collection, check what is in the tarball, install it, and load its plugins from there."""
     install(session, core_requirement(DEFAULT_CORE), "requests")
     collection = stage(session)
-    # Not in the checkout, which may be in a folder ansible_collections: ansible-doc finds no roles in one inside another.
+    # Not in the checkout, which may be in a folder ansible_collections: ansible-doc finds no roles in one in another.
     with tempfile.TemporaryDirectory(prefix="paperspace-package-") as collections:
         tarball = build_and_install(session, collection, Path(collections))
         environ = {**environment(collection), "ANSIBLE_COLLECTIONS_PATH": collections, "PYTHONPATH": None}
