@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,11 @@ import nox
 ROOT = Path(__file__).parent
 WORK = ROOT / ".work"
 REQUIREMENTS = ROOT / "tests" / "requirements"
+STAGES = WORK / "stage"
+if "ansible_collections" in ROOT.parts:
+    # ansible-doc finds no roles where one such folder is in another.
+    CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    STAGES = CACHE / "community.paperspace" / f"stage-{zlib.crc32(bytes(ROOT)):08x}"
 RUNTIME_REQUIREMENTS = ROOT / "meta" / "ee-requirements.txt"
 NAMESPACE, NAME = "community", "paperspace"
 
@@ -111,7 +116,7 @@ def install(session: nox.Session, *requirements: str, constrained: bool = True) 
 
 def stage(session: nox.Session) -> Path:
     """Copy the checkout to where Ansible expects a collection, a folder for each session, and return that folder."""
-    root = WORK / "stage" / Path(session.virtualenv.location).name
+    root = STAGES / Path(session.virtualenv.location).name
     collection = root / "ansible_collections" / NAMESPACE / NAME
     shutil.rmtree(root, ignore_errors=True)
     listed = subprocess.run(
@@ -377,11 +382,10 @@ def package(session: nox.Session) -> None:
     """Build the collection, check what is in the tarball, install it, and load its plugins from there."""
     install(session, core_requirement(DEFAULT_CORE), "requests")
     collection = stage(session)
-    # Not in the checkout, which may be in a folder ansible_collections: ansible-doc finds no roles in one in another.
-    with tempfile.TemporaryDirectory(prefix="paperspace-package-") as collections:
-        tarball = build_and_install(session, collection, Path(collections))
-        environ = {**environment(collection), "ANSIBLE_COLLECTIONS_PATH": collections, "PYTHONPATH": None}
-        session.run("python", str(ROOT / "tools" / "check_package.py"), str(tarball), collections, env=environ)
+    collections = collections_root(collection) / "installed"
+    tarball = build_and_install(session, collection, collections)
+    environ = {**environment(collection), "ANSIBLE_COLLECTIONS_PATH": str(collections), "PYTHONPATH": None}
+    session.run("python", str(ROOT / "tools" / "check_package.py"), str(tarball), str(collections), env=environ)
 
 
 @nox.session
