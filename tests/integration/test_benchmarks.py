@@ -43,5 +43,7 @@ def test_every_approach_does_its_work_and_is_measured(collections: Path, tmp_pat
         assert each["requests"] >= 2
         assert (each["machines"], each["done"], each["refused"]) == (1, 1, 0)
         assert min(each["wall"], each["cpu"], each["memory"]) > 0
-        assert sys.platform != "linux" or each["memory_together"] > 0
+    # A command that ends before the first look has none.
+    together = [each["memory_together"] for each in figures.values() if each["memory_together"] is not None]
+    assert sys.platform != "linux" or (together and min(together) > 0)
     assert all(f"  {name}: {text}" in done.stdout for name, text in APPROACHES.items())
