@@ -15,8 +15,12 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from ansible_collections.community.paperspace.plugins.module_utils import _scheduler
 from simulator.clock import ManualClock
 
 LONGEST_TURN = 60.0
@@ -126,6 +130,12 @@ class VirtualQueue:
         if not self._items:
             raise queue.Empty
         return self._items.popleft()
+
+
+def let_schedulers_wait_by(clock: VirtualClock, patch: pytest.MonkeyPatch) -> None:
+    """Let schedulers that are made from now on wait for their calls by this clock."""
+    virtual = SimpleNamespace(SimpleQueue=lambda: VirtualQueue(clock), Empty=queue.Empty)
+    patch.setattr(_scheduler, "queue", virtual)
 
 
 class _Result(Future[Any]):

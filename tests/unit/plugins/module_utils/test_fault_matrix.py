@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import functools
 import itertools
-import queue
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,9 +33,8 @@ from unit.fault_cells import (
     Operation,
 )
 from unit.simulated_fleet import Fleet
-from unit.virtual_time import VirtualClock, VirtualPool, VirtualQueue
+from unit.virtual_time import VirtualClock, VirtualPool, let_schedulers_wait_by
 
-from ansible_collections.community.paperspace.plugins.module_utils import _scheduler
 from ansible_collections.community.paperspace.plugins.module_utils._connection import Connection
 from ansible_collections.community.paperspace.plugins.module_utils._errors import PaperspaceError
 from ansible_collections.community.paperspace.plugins.module_utils._module import report_result
@@ -240,8 +237,7 @@ def carried_out(fleet: Fleet, operation: Operation, hit: list[str], size: str) -
     options: dict[str, Any] = {**operation.options, "wait_timeout": OF_SIZE[size].wait_timeout, "progress": heard}
     with pytest.MonkeyPatch.context() as patch:
         # The scheduler hears of calls that have ended by the clock too.
-        virtual = SimpleNamespace(SimpleQueue=lambda: VirtualQueue(fleet.clock), Empty=queue.Empty)
-        patch.setattr(_scheduler, "queue", virtual)
+        let_schedulers_wait_by(fleet.clock, patch)
         result: Report | PaperspaceError
         try:
             result = run(connection=OF_SIZE[size].connection, **options)

@@ -4,22 +4,18 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
-import queue
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 from unit.simulated_fleet import Fleet, Handler, only, statuses
-from unit.virtual_time import VirtualClock, VirtualPool, VirtualQueue
+from unit.virtual_time import VirtualClock, VirtualPool, let_schedulers_wait_by
 
-from ansible_collections.community.paperspace.plugins.module_utils import _scheduler
 from ansible_collections.community.paperspace.plugins.module_utils._outcomes import Report
 from ansible_collections.community.paperspace.plugins.module_utils._snapshot_plans import Wish
 from ansible_collections.community.paperspace.plugins.module_utils._snapshots import run_snapshots
@@ -561,8 +557,7 @@ def test_four_controllers_at_once_agree_on_the_first_and_leave_no_other_that_the
 ) -> None:
     """C(losing): to how many of them no answer to a create comes."""
     clock = VirtualClock()
-    simple_queue = functools.partial(VirtualQueue, clock)
-    monkeypatch.setattr(_scheduler, "queue", SimpleNamespace(SimpleQueue=simple_queue, Empty=queue.Empty))
+    let_schedulers_wait_by(clock, monkeypatch)
     fleet = Fleet(machines, clock=clock, is_history_whole=False, busy=busy, latency_seconds=0.05)
     controllers = VirtualPool(clock, 4)
 

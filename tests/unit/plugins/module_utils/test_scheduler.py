@@ -3,24 +3,20 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-import queue
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.simulated_fleet import Fleet, InlineExecutor, statuses
-from unit.virtual_time import VirtualClock, VirtualPool, VirtualQueue
+from unit.virtual_time import VirtualClock, VirtualPool, let_schedulers_wait_by
 
-from ansible_collections.community.paperspace.plugins.module_utils import _scheduler
 from ansible_collections.community.paperspace.plugins.module_utils._client import LARGEST_PAGE, Listed
 from ansible_collections.community.paperspace.plugins.module_utils._errors import AnswerLost, DeadlinePassed, InputError
 from ansible_collections.community.paperspace.plugins.module_utils._scheduler import (
@@ -560,8 +556,7 @@ def test_polls_of_several_pages_leave_time_to_what_is_still_sent(
 ) -> None:
     """Also where the list does not show all, so that they would follow one another with a short breath only."""
     clock = VirtualClock()
-    simple_queue = functools.partial(VirtualQueue, clock)
-    monkeypatch.setattr(_scheduler, "queue", SimpleNamespace(SimpleQueue=simple_queue, Empty=queue.Empty))
+    let_schedulers_wait_by(clock, monkeypatch)
     fleet = Fleet(machines, clock=clock, executor=VirtualPool(clock, 1), is_history_whole=False)
     fleet.fault("event", method="POST", seconds=40)
     events = [begun(fleet, machine_id) for machine_id in fleet.machine_ids]
