@@ -141,8 +141,8 @@ def send_once(
             if is_safe or sent_again >= task.client.connection.retries:
                 outcome.was_sent = sent_before
                 raise
-            if asked_until > task.client.clock():
-                yield Pause(asked_until - task.client.clock())
+            if (left := asked_until - task.client.clock()) > 0:
+                yield Pause(left)
             sent_again += 1
         else:
             outcome.was_sent = True
@@ -238,7 +238,7 @@ def settle(task: Task, outcome: Outcome, states: Collection[str]) -> Procedure[M
     while True:
         machine: Machine = yield NextLook(outcome.machine_id)
         has_moved = has_moved or machine.state not in states or (arrived is not None and machine.state != arrived[0])
-        pause = 0.0
+        pause: Pause | None = None
         if machine.state not in states:
             arrived = None
         elif has_moved and machine.state == "ready":
@@ -254,11 +254,11 @@ def settle(task: Task, outcome: Outcome, states: Collection[str]) -> Procedure[M
             # Once it is seen on its way it need not be waited for as long as a state may lag, so look early, then
             # rarely. The look comes at the first poll after the pause.
             look_at = min(enough, max(STATE_LAG / 4, 2 * waited))
-            pause = max(0.0, look_at - waited - QUICKEST_POLL)
+            pause = Pause(max(0.0, look_at - waited - QUICKEST_POLL))
         # Else a fleet that waits would keep all that the service has said of its machines.
         del machine
-        if arrived is not None:
-            yield Pause(pause)
+        if pause is not None:
+            yield pause
 
 
 def new_event(task: Task, machine_id: str, name: str) -> Event | None:

@@ -387,6 +387,7 @@ class Scheduler:
             self._heed(self._machine_watch.last_error)
 
     def _heed(self, error: PaperspaceError | None) -> None:
+        """Leave the service alone for as long as it asks."""
         if isinstance(error, AnswerLost) and error.retry_after:
             self._not_before = self._clock() + error.retry_after
 

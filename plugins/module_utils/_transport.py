@@ -57,7 +57,7 @@ except ImportError:
 
 USER_AGENT = f"ansible-community.paperspace/{VERSION}"
 LARGEST_BODY = 16 * 1024 * 1024
-UNREADABLE = object()
+_UNREADABLE = object()
 _SAFE_METHODS = frozenset({"GET", "PUT"})
 _REFUSALS: dict[int, type[Refused]] = {401: Unauthorized, 403: Unauthorized, 404: NotFound, 409: Busy, 429: RateLimited}
 # The server gave up on the request, or the client was thought gone: either way it may have been carried out.
@@ -85,11 +85,11 @@ class Answer:
 
     @cached_property
     def content(self) -> Any:
-        """The body's JSON, or UNREADABLE."""
+        """The body's JSON, or _UNREADABLE."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
-            return UNREADABLE
+            return _UNREADABLE
 
 
 def open_session(connection: Connection) -> requests.Session:
@@ -310,7 +310,7 @@ class Transport:
                 path=path,
                 status=status,
             )
-        if content is UNREADABLE:
+        if content is _UNREADABLE:
             known: dict[str, Any] = {"method": method, "path": path, "status": status}
             words = self.first_words(answer.body)
             if status == 429:
